@@ -1,0 +1,234 @@
+//! Handlers for file descriptors.
+//!
+//! The list of handlers is replaced as a whole under a lock, by any thread, and read by the home thread under RCU. A
+//! handler that is removed is marked, so that a round of the loop which has already found it ready does not call it.
+//!
+//! QEMU: `AioHandler`, `aio_set_fd_handler` (util/aio-posix.c)
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::poll::PollFlags;
+
+use super::core::Core;
+use crate::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::primitive::{Arc, Mutex};
+use crate::rcu::{RcuCell, RcuGuard};
+
+type Callback = Box<dyn Fn() + Send + Sync>;
+type Check = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What the home thread does about a file descriptor. Functions may add and remove handlers, also this one, and may
+/// poll the context.
+#[derive(Default)]
+pub struct FdCallbacks {
+    /// Called when there is something to read, the other side has hung up, or there is an error.
+    pub read: Option<Callback>,
+    /// Called when writing would not block, or there is an error.
+    pub write: Option<Callback>,
+    /// Asked while the loop spins before it sleeps: whether there is something to do, for example because a completion
+    /// ring in memory is not empty. `poll_ready` is called then. It has to be short and may not wait for anything.
+    ///
+    /// The loop only spins when each of its handlers has such a function.
+    pub poll: Option<Check>,
+    /// Called after `poll` has said yes.
+    pub poll_ready: Option<Callback>,
+}
+
+impl FdCallbacks {
+    /// Calls `read` when there is something to read.
+    pub fn on_readable(read: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { read: Some(Box::new(read)), ..Self::default() }
+    }
+
+    /// Calls `write` when writing would not block.
+    pub fn on_writable(write: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { write: Some(Box::new(write)), ..Self::default() }
+    }
+}
+
+impl std::fmt::Debug for FdCallbacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FdCallbacks")
+            .field("read", &self.read.is_some())
+            .field("write", &self.write.is_some())
+            .field("poll", &self.poll.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was found about a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) events: PollFlags,
+    /// Its `poll` has said yes.
+    pub(super) polled: bool,
+}
+
+/// A registered descriptor.
+pub(super) struct Handler {
+    /// Unique in its context; never used again.
+    pub(super) id: u64,
+    fd: Arc<OwnedFd>,
+    callbacks: FdCallbacks,
+    removed: AtomicBool,
+}
+
+/// A handler and what was found about it.
+pub(super) type Ready = (Arc<Handler>, Found);
+
+impl Handler {
+    /// What to wait for.
+    #[cfg_attr(qemu_loom, expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    pub(super) fn interest(&self) -> PollFlags {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.callbacks.read.is_some());
+        events.set(PollFlags::POLLOUT, self.callbacks.write.is_some());
+        events
+    }
+
+    fn is_removed(&self) -> bool {
+        // Ordering: Relaxed; a removal by another thread may come too late for this round anyway, one by the home
+        // thread is seen by itself.
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Calls what is due; says whether anything was.
+    pub(super) fn dispatch(&self, found: Found) -> bool {
+        let broken = PollFlags::POLLERR | PollFlags::POLLNVAL;
+        let readable = found.events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | broken);
+        let writable = found.events.intersects(PollFlags::POLLOUT | broken);
+        let due = [
+            (found.polled && !readable, &self.callbacks.poll_ready),
+            (readable, &self.callbacks.read),
+            (writable, &self.callbacks.write),
+        ];
+        let mut progress = false;
+        for (is_due, callback) in due {
+            if let Some(callback) = callback.as_ref().filter(|_| is_due && !self.is_removed()) {
+                callback();
+                progress = true;
+            }
+        }
+        progress
+    }
+}
+
+impl AsFd for Handler {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The handlers of one context.
+pub(super) struct Handlers {
+    list: RcuCell<Vec<Arc<Handler>>>,
+    /// Held while the list is replaced; the number is the next id.
+    writer: Mutex<u64>,
+    /// Changes with the list, so that the epoll set can be brought up to date.
+    generation: AtomicU64,
+}
+
+impl Handlers {
+    pub(super) fn new() -> Self {
+        Self { list: RcuCell::new(Vec::new()), writer: Mutex::new(1), generation: AtomicU64::new(0) }
+    }
+
+    pub(super) fn read<'a>(&'a self, guard: &'a RcuGuard) -> &'a [Arc<Handler>] {
+        self.list.read(guard)
+    }
+
+    #[cfg_attr(qemu_loom, expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    pub(super) fn generation(&self) -> u64 {
+        // Ordering: Acquire; the list is at least as new as the number. [pair: fd.generation]
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Replaces the list; `_writer` is the held lock.
+    fn publish(&self, list: Vec<Arc<Handler>>, _writer: &u64) {
+        self.list.replace(list);
+        // Ordering: Release; the list before the number. [pair: fd.generation]
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn add(&self, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Arc<Handler> {
+        let mut next_id = self.writer.lock();
+        let handler = Arc::new(Handler { id: *next_id, fd, callbacks, removed: AtomicBool::new(false) });
+        *next_id += 1;
+        let mut list = self.read(&crate::rcu::read_lock()).to_vec();
+        list.push(Arc::clone(&handler));
+        self.publish(list, &next_id);
+        handler
+    }
+
+    fn remove(&self, handler: &Handler) {
+        // Ordering: Relaxed; see `is_removed`.
+        handler.removed.store(true, Ordering::Relaxed);
+        let writer = self.writer.lock();
+        let mut list = self.read(&crate::rcu::read_lock()).to_vec();
+        let before = list.len();
+        list.retain(|other| other.id != handler.id);
+        if list.len() != before {
+            self.publish(list, &writer);
+        }
+    }
+
+    /// Removes all handlers.
+    pub(super) fn clear(&self) {
+        let writer = self.writer.lock();
+        let list = self.read(&crate::rcu::read_lock()).to_vec();
+        if list.is_empty() {
+            return;
+        }
+        self.publish(Vec::new(), &writer);
+        drop(writer);
+        for handler in &list {
+            // Ordering: Relaxed; see `is_removed`.
+            handler.removed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A registered file descriptor; dropping it removes the handler.
+///
+/// The descriptor stays open at least until then. The functions are dropped a little later, by any thread.
+#[must_use = "dropping it removes the handler"]
+pub struct FdHandler {
+    core: Arc<Core>,
+    handler: Arc<Handler>,
+}
+
+impl FdHandler {
+    pub(super) fn new(core: Arc<Core>, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Self {
+        let handler = core.handlers.add(fd, callbacks);
+        // The loop may be asleep on the list as it was.
+        core.kick();
+        Self { core, handler }
+    }
+}
+
+impl Drop for FdHandler {
+    fn drop(&mut self) {
+        self.core.handlers.remove(&self.handler);
+        self.core.kick();
+    }
+}
+
+impl std::fmt::Debug for FdHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FdHandler").field("fd", &self.handler.fd).field("callbacks", &self.handler.callbacks).finish()
+    }
+}
+
+impl Core {
+    /// Asks the handlers' `poll` functions; none means that the loop must not spin because a handler has none.
+    pub(super) fn check_handlers(&self, guard: &RcuGuard) -> Option<smallvec::SmallVec<[Ready; 4]>> {
+        let mut ready = smallvec::SmallVec::new();
+        for handler in self.handlers.read(guard) {
+            let check = handler.callbacks.poll.as_ref()?;
+            if !handler.is_removed() && check() {
+                ready.push((Arc::clone(handler), Found { events: PollFlags::empty(), polled: true }));
+            }
+        }
+        Some(ready)
+    }
+}

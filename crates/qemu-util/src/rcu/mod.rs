@@ -1,0 +1,98 @@
+//! Read-copy-update: readers that write no shared memory, and writers that wait until no reader can see the old value.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `reader` | a thread's slot, [`read_lock`], [`RcuGuard`] |
+//! | `grace` | [`synchronize`]: waiting for a grace period |
+//! | `callback` | [`call_rcu`], [`drain_call_rcu`] and their thread |
+//! | `cell` | [`RcuCell`] |
+//! | `fence` | the pair of fences of which the reader's half is almost free |
+//!
+//! ```
+//! use qemu_util::rcu::{RcuCell, read_lock};
+//!
+//! let table = RcuCell::new(vec![1, 2, 3]);
+//! let guard = read_lock();
+//! let seen = table.read(&guard);
+//! table.replace(vec![4]);
+//! assert_eq!(seen, &[1, 2, 3]); // still there: the guard keeps it
+//! assert_eq!(table.read(&guard), &[4]);
+//! ```
+//!
+//! # The protocol
+//!
+//! The domain has a counter of grace periods, each thread a slot with the value that the counter had when the thread
+//! entered its section, 0 outside.
+//!
+//! | reader | writer |
+//! |---|---|
+//! | `slot = counter` (relaxed) | replace the pointer (release) |
+//! | light fence | heavy fence |
+//! | read the pointer | `counter += 2` (relaxed) |
+//! | ... | `waiting = 1` in each slot that was registered (relaxed) |
+//! | `slot = 0` (release) | heavy fence |
+//! | light fence | until each slot is 0 or equal to `counter` (acquire): sleep |
+//! | `waiting` set: wake the writer | |
+//!
+//! Either the writer sees the slot of a reader and waits for it, or that reader's section began after the fence and
+//! sees the new pointer. And either the reader sees `waiting` when it leaves, or the writer sees that it has left.
+//!
+//! There is one domain for the process, as there is one set of threads. Users do not disturb one another, except that a
+//! section which lasts delays everybody's reclamation.
+//!
+//! QEMU: util/rcu.c, docs/devel/rcu.rst
+
+mod callback;
+mod cell;
+mod fence;
+mod grace;
+mod reader;
+
+pub use callback::{call_rcu, drain_call_rcu};
+pub use cell::RcuCell;
+pub use grace::synchronize;
+pub use reader::{RcuGuard, read_lock};
+
+use self::callback::Callbacks;
+use self::grace::Grace;
+use self::reader::Registry;
+
+/// What readers and writers share.
+struct Domain {
+    grace: Grace,
+    registry: Registry,
+    callbacks: Callbacks,
+}
+
+impl Domain {
+    #[cfg(not(qemu_loom))]
+    const fn new() -> Self {
+        Self { grace: Grace::new(), registry: Registry::new(), callbacks: Callbacks::new() }
+    }
+
+    #[cfg(qemu_loom)]
+    fn new() -> Self {
+        Self { grace: Grace::new(), registry: Registry::new(), callbacks: Callbacks::new() }
+    }
+}
+
+#[cfg(not(qemu_loom))]
+fn domain() -> &'static Domain {
+    static DOMAIN: Domain = Domain::new();
+    &DOMAIN
+}
+
+/// A new one for each execution of a model.
+#[cfg(qemu_loom)]
+fn domain() -> &'static Domain {
+    loom::lazy_static! {
+        static ref DOMAIN: Domain = Domain::new();
+    }
+    &DOMAIN
+}
+
+#[cfg(all(test, not(qemu_loom)))]
+mod tests;
+
+#[cfg(all(test, qemu_loom))]
+mod loom_tests;

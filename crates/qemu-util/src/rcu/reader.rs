@@ -1,0 +1,211 @@
+//! The reader's side: a slot for each thread, written by that thread alone.
+//!
+//! | field of a slot | writer | meaning |
+//! |---|---|---|
+//! | `counter` | the owner | 0 outside sections, else the domain's counter when the outermost one began |
+//! | `waiting` | the writers; the owner clears it | a writer wants to be woken when the owner leaves |
+//! | `depth` | the owner; nobody else reads it | how many guards live |
+//! | `orphaned` | the owner; nobody else reads it | the thread's locals are gone: give the slot back with the last guard |
+//!
+//! Slots are never freed but used again by later threads, so that guards and writers may keep plain references. There
+//! are as many as threads have been inside the registry at the same time.
+
+use std::marker::PhantomData;
+
+use super::{domain, fence};
+use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{CachePadded, Mutex, thread_local};
+
+/// What one thread tells the writers; on cache lines of its own.
+pub(super) struct Slot {
+    counter: AtomicU64,
+    waiting: AtomicBool,
+    depth: AtomicU32,
+    orphaned: AtomicBool,
+}
+
+impl Slot {
+    /// Whether the owner may be inside a section that began before the counter became `counter`.
+    pub(super) fn holds_up(&self, counter: u64) -> bool {
+        // Ordering: Acquire; when the owner has left, its reads are over before the writer frees what they read.
+        // A relaxed load would be a data race by the language, which arm64 happens to hide. [pair: rcu.leave-free]
+        let seen = self.counter.load(Ordering::Acquire);
+        seen != 0 && seen != counter
+    }
+
+    pub(super) fn set_waiting(&self, waiting: bool) {
+        // Ordering: Relaxed; setting it is ordered by the writer's heavy fence, clearing it too late costs a wake-up.
+        // [pair: rcu.light-heavy]
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn enter(&self) {
+        // Ordering: Relaxed, both; only the owner uses `depth`.
+        let depth = self.depth.load(Ordering::Relaxed);
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        if depth == 0 {
+            // Ordering: Relaxed, in `current` and here; ordered by the fence below. An old counter is as good as a new
+            // one: the writers wait for it.
+            self.counter.store(domain().grace.current(), Ordering::Relaxed);
+            // The slot before every read of the section. [pair: rcu.light-heavy]
+            fence::light();
+        }
+    }
+
+    #[inline]
+    fn leave(&'static self) {
+        // Ordering: Relaxed, both; only the owner uses `depth`.
+        let depth = self.depth.load(Ordering::Relaxed) - 1;
+        self.depth.store(depth, Ordering::Relaxed);
+        if depth == 0 {
+            // Ordering: Release; the reads of the section are over before a writer sees the 0. [pair: rcu.leave-free]
+            self.counter.store(0, Ordering::Release);
+            // The 0 before the look at `waiting`. [pair: rcu.light-heavy]
+            fence::light();
+            // Ordering: Relaxed; ordered by the fence.
+            if self.waiting.load(Ordering::Relaxed) {
+                self.wake_writer();
+            }
+            // Ordering: Relaxed; only the owner uses it.
+            if self.orphaned.load(Ordering::Relaxed) {
+                domain().registry.give_back(self);
+            }
+        }
+    }
+
+    #[cold]
+    fn wake_writer(&self) {
+        // Ordering: Relaxed; a writer that sets it again meanwhile looks at the counter afterwards, which is 0.
+        self.waiting.store(false, Ordering::Relaxed);
+        domain().grace.reader_left();
+    }
+
+    fn is_inside(&self) -> bool {
+        // Ordering: Relaxed; only the owner asks.
+        self.depth.load(Ordering::Relaxed) != 0
+    }
+
+    #[cfg(not(qemu_loom))]
+    fn orphan(&'static self) {
+        if self.is_inside() {
+            // Ordering: Relaxed; only the owner uses it.
+            self.orphaned.store(true, Ordering::Relaxed);
+        } else {
+            domain().registry.give_back(self);
+        }
+    }
+}
+
+type SlotRef = &'static CachePadded<Slot>;
+
+/// All slots of the domain.
+pub(super) struct Registry(Mutex<Slots>);
+
+struct Slots {
+    used: Vec<SlotRef>,
+    free: Vec<SlotRef>,
+}
+
+impl Registry {
+    #[cfg(not(qemu_loom))]
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Slots { used: Vec::new(), free: Vec::new() }))
+    }
+
+    #[cfg(qemu_loom)]
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Slots { used: Vec::new(), free: Vec::new() }))
+    }
+
+    /// A slot for the calling thread.
+    fn hand_out(&self, orphaned: bool) -> SlotRef {
+        let mut slots = self.0.lock();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            Box::leak(Box::new(CachePadded(Slot {
+                counter: AtomicU64::new(0),
+                waiting: AtomicBool::new(false),
+                depth: AtomicU32::new(0),
+                orphaned: AtomicBool::new(false),
+            })))
+        });
+        // Ordering: Relaxed; the lock hands the slot from its last owner to this one.
+        slot.orphaned.store(orphaned, Ordering::Relaxed);
+        slots.used.push(slot);
+        slot
+    }
+
+    fn give_back(&self, slot: &'static Slot) {
+        let mut slots = self.0.lock();
+        if let Some(index) = slots.used.iter().position(|used| std::ptr::eq(&raw const used.0, slot)) {
+            let slot = slots.used.swap_remove(index);
+            slots.free.push(slot);
+        }
+    }
+
+    /// The slots that are handed out now. A thread that gets one later begins its sections after this call, and sees
+    /// what the caller wrote before, by the lock.
+    pub(super) fn snapshot(&self) -> Vec<SlotRef> {
+        self.0.lock().used.clone()
+    }
+}
+
+/// Gives the slot back when the thread ends.
+///
+/// Not in a model: loom destroys statics, the domain among them, before the locals of the first thread.
+struct Local(SlotRef);
+
+#[cfg(not(qemu_loom))]
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.0.0.orphan();
+    }
+}
+
+thread_local! {
+    static LOCAL: Local = Local(domain().registry.hand_out(false));
+}
+
+/// A read-side section: while it lives, what the thread reads from an [`RcuCell`](super::RcuCell) stays.
+///
+/// Guards nest, in any order of dropping. A guard that is leaked keeps everything that is replaced later from being
+/// freed, and everybody who waits for a grace period waiting.
+///
+/// QEMU: `RCU_READ_LOCK_GUARD` (include/qemu/rcu.h)
+#[must_use = "the section ends when the guard is dropped"]
+pub struct RcuGuard {
+    slot: SlotRef,
+    /// Not `Send`: it belongs to the thread.
+    _thread: PhantomData<*const ()>,
+}
+
+/// Begins a read-side section of the calling thread. Writes no memory that another thread writes.
+///
+/// A section should be short, and may not wait for a grace period.
+///
+/// QEMU: `rcu_read_lock` (include/qemu/rcu.h)
+#[inline]
+pub fn read_lock() -> RcuGuard {
+    // While the thread's locals are destroyed there is none left; the section then has a slot to itself.
+    let slot = LOCAL.try_with(|local| local.0).unwrap_or_else(|_| domain().registry.hand_out(true));
+    slot.enter();
+    RcuGuard { slot, _thread: PhantomData }
+}
+
+/// Whether the calling thread is inside a section, as far as its own slot knows.
+pub(super) fn is_inside_section() -> bool {
+    LOCAL.try_with(|local| local.0.is_inside()).unwrap_or(false)
+}
+
+impl Drop for RcuGuard {
+    #[inline]
+    fn drop(&mut self) {
+        self.slot.0.leave();
+    }
+}
+
+impl std::fmt::Debug for RcuGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RcuGuard").finish_non_exhaustive()
+    }
+}

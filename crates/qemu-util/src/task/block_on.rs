@@ -1,0 +1,56 @@
+//! Running the loop until a future is ready.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::aio::core::Core;
+use crate::primitive::Arc;
+use crate::primitive::atomic::{AtomicBool, Ordering};
+
+/// The waker of the future: not a task, since the future stays on the caller's stack.
+struct Caller {
+    core: Arc<Core>,
+    woken: AtomicBool,
+}
+
+impl Caller {
+    fn take_woken(&self) -> bool {
+        // Ordering: Relaxed; only spares the swap. A wake-up that is missed here has kicked the loop, so that the poll
+        // which follows does not sleep.
+        // Ordering: Acquire; what the waker wrote is visible to the future. [pair: block_on.woken]
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Caller {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Ordering: AcqRel; Release: what the waker wrote is visible to the future; as a read-modify-write it carries
+        // on the release of earlier wakers. The loop itself is told by a bottom half. [pair: block_on.woken]
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.core.kick();
+        }
+    }
+}
+
+/// Polls `future` whenever it was woken, and `poll_loop` otherwise, until it is ready.
+pub(crate) fn block_on<F: Future>(core: &Arc<Core>, future: F, mut poll_loop: impl FnMut(&Core)) -> F::Output {
+    let caller = Arc::new(Caller { core: Arc::clone(core), woken: AtomicBool::new(true) });
+    let waker = Waker::from(Arc::clone(&caller));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if caller.take_woken() {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+        } else {
+            assert!(!core.is_closed(), "the context was shut down while block_on waited in it");
+            poll_loop(core);
+        }
+    }
+}

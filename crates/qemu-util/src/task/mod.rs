@@ -1,0 +1,73 @@
+//! Tasks: futures that run in the home thread of a context.
+//!
+//! [`AioContext::spawn`](crate::aio::AioContext::spawn) makes one. Waking it, from any thread, pushes it on the lock-free
+//! list of its context, schedules the one bottom half that runs tasks, and notifies the loop: there is no other way for
+//! a wake-up to cross threads, so that there is one protocol to prove. The states of a task are in `state`.
+//!
+//! QEMU: coroutines; `aio_co_schedule`, `aio_co_wake` (util/async.c)
+
+mod block_on;
+mod join;
+mod queue;
+mod run;
+mod state;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub(crate) use block_on::block_on;
+pub use join::{JoinError, JoinHandle};
+pub(crate) use queue::TaskQueue;
+
+use self::join::{Fail, JoinCell};
+use self::run::Task;
+use crate::aio::core::Core;
+use crate::primitive::Arc;
+
+/// Makes a task of `future` and schedules it.
+pub(crate) fn spawn<F>(core: &Arc<Core>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let cell = Arc::new(JoinCell::new());
+    let result = Arc::clone(&cell);
+    let boxed = Box::pin(async move { result.put(Ok(future.await)) });
+    let join: Arc<dyn Fail> = cell.clone();
+    let task = core.tasks.register(|slot| Task::new(Arc::clone(core), boxed, join, slot));
+    match task {
+        Some(task) => {
+            Arc::clone(&task).push();
+            JoinHandle::new(cell, Some(task))
+        }
+        None => {
+            cell.put(Err(JoinError::Cancelled));
+            JoinHandle::new(cell, None)
+        }
+    }
+}
+
+/// Lets the other tasks of the context run, once.
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

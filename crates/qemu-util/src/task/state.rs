@@ -1,0 +1,178 @@
+//! The state of a task, in one word.
+//!
+//! # Bits
+//!
+//! | bit | meaning |
+//! |---|---|
+//! | `SCHEDULED` | the task is on its context's list (or about to be pushed), or was woken while it runs |
+//! | `RUNNING` | somebody, normally the home thread, has exclusive access to the future |
+//! | `COMPLETE` | the future is gone, for ever |
+//! | `CANCELLED` | the future shall be dropped instead of polled |
+//!
+//! # Transitions, each one read-modify-write
+//!
+//! | method | by | change | result |
+//! |---|---|---|---|
+//! | [`State::wake`] | any thread | `+SCHEDULED` | whoever adds it to an idle task pushes the task |
+//! | [`State::abort`] | any thread | `+CANCELLED +SCHEDULED` | as `wake` |
+//! | [`State::begin`] | home, task off the list | `-SCHEDULED +RUNNING` | poll, or drop, or nothing when complete |
+//! | [`State::pending`] | who runs it | `-RUNNING` | idle; or push again; or, `CANCELLED`, drop (`RUNNING` stays) |
+//! | [`State::seize`] | shutdown | `+CANCELLED`, and `+RUNNING` unless it runs or is complete | drop, or leave it to who runs it |
+//! | [`State::complete`] | who runs it | `= COMPLETE` | |
+//!
+//! The future is accessed by the one who has set `RUNNING`, until that one clears it. A waker that is called after
+//! completion, however late, changes a bit that nobody looks at any more.
+
+use crate::primitive::atomic::{AtomicU32, Ordering};
+
+const SCHEDULED: u32 = 1 << 0;
+const RUNNING: u32 = 1 << 1;
+const COMPLETE: u32 = 1 << 2;
+const CANCELLED: u32 = 1 << 3;
+
+/// The word; see the module head.
+#[derive(Debug)]
+pub(super) struct State(AtomicU32);
+
+/// What the waker has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Wake {
+    /// Push the task on the list of its context.
+    Push,
+    /// It is there, or runs and will be pushed again, or is complete.
+    Nothing,
+}
+
+/// What the home thread has to do with a task that it took off the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Begin {
+    /// Poll the future; exclusive access is granted.
+    Poll,
+    /// Drop the future; exclusive access is granted.
+    Cancel,
+    /// Nothing: it is complete, or somebody else is about to drop it.
+    Gone,
+}
+
+/// What to do with a task whose future is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Pending {
+    /// Nothing: a waker will push it.
+    Idle,
+    /// Push it: it was woken while it ran.
+    Push,
+    /// Drop the future; exclusive access is kept.
+    Cancel,
+}
+
+impl State {
+    /// A task that is about to be pushed for the first time.
+    pub(super) fn scheduled() -> Self {
+        Self(AtomicU32::new(SCHEDULED))
+    }
+
+    fn add(&self, bits: u32) -> Wake {
+        // Ordering: AcqRel; Release: what the waker wrote is visible to the poll that follows; Acquire: the home thread
+        // has the task off the list (its `begin` or `pending`) before it is pushed again. [pair: task.wake-run]
+        let old = self.0.fetch_or(bits, Ordering::AcqRel);
+        if old & (SCHEDULED | RUNNING | COMPLETE) == 0 { Wake::Push } else { Wake::Nothing }
+    }
+
+    pub(super) fn wake(&self) -> Wake {
+        self.add(SCHEDULED)
+    }
+
+    pub(super) fn abort(&self) -> Wake {
+        self.add(SCHEDULED | CANCELLED)
+    }
+
+    /// Replaces the word by `change` of it, which may refuse; returns the old word if it did not.
+    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        // Ordering: AcqRel on success; Acquire: what wakers wrote is visible to the poll that follows, and what the
+        // previous runner did to the future to the next one; Release: the reverse. Relaxed for looking, and when
+        // nothing changes: nothing is accessed then. [pair: task.wake-run]
+        let mut old = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = change(old)?;
+            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(old),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    pub(super) fn begin(&self) -> Begin {
+        let begun = self.update(|old| (old & (COMPLETE | RUNNING) == 0).then_some((old & !SCHEDULED) | RUNNING));
+        match begun {
+            None => Begin::Gone,
+            Some(old) if old & CANCELLED != 0 => Begin::Cancel,
+            Some(_) => Begin::Poll,
+        }
+    }
+
+    pub(super) fn pending(&self) -> Pending {
+        let ended = self.update(|old| (old & CANCELLED == 0).then_some(old & !RUNNING));
+        match ended {
+            None => Pending::Cancel,
+            Some(old) if old & SCHEDULED != 0 => Pending::Push,
+            Some(_) => Pending::Idle,
+        }
+    }
+
+    /// Whether the caller has got exclusive access in order to drop the future.
+    pub(super) fn seize(&self) -> bool {
+        let free = |old: u32| old & (RUNNING | COMPLETE) == 0;
+        let old = self.update(|old| Some(old | CANCELLED | if free(old) { RUNNING } else { 0 }));
+        old.is_some_and(free)
+    }
+
+    pub(super) fn complete(&self) {
+        // Ordering: Release; the end of the future before whoever sees that it is complete. [pair: task.wake-run]
+        self.0.store(COMPLETE, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(qemu_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life() {
+        let state = State::scheduled();
+        assert_eq!(state.wake(), Wake::Nothing);
+        assert_eq!(state.begin(), Begin::Poll);
+        assert_eq!(state.pending(), Pending::Idle);
+        assert_eq!(state.wake(), Wake::Push);
+        assert_eq!(state.begin(), Begin::Poll);
+        assert_eq!(state.wake(), Wake::Nothing);
+        assert_eq!(state.pending(), Pending::Push);
+        assert_eq!(state.begin(), Begin::Poll);
+        state.complete();
+        assert_eq!(state.wake(), Wake::Nothing);
+        assert_eq!(state.begin(), Begin::Gone);
+    }
+
+    #[test]
+    fn cancelling() {
+        let state = State::scheduled();
+        assert_eq!(state.abort(), Wake::Nothing);
+        assert_eq!(state.begin(), Begin::Cancel);
+
+        let running = State::scheduled();
+        assert_eq!(running.begin(), Begin::Poll);
+        assert!(!running.seize());
+        assert_eq!(running.pending(), Pending::Cancel);
+        running.complete();
+        assert!(!running.seize());
+
+        let idle = State::scheduled();
+        assert_eq!(idle.begin(), Begin::Poll);
+        assert_eq!(idle.pending(), Pending::Idle);
+        assert!(idle.seize());
+        assert_eq!(idle.wake(), Wake::Nothing);
+        assert_eq!(idle.begin(), Begin::Gone);
+    }
+}
