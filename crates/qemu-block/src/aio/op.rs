@@ -1,0 +1,176 @@
+//! The operations of an engine and their results.
+
+use std::fs::File;
+
+use qemu_util::buf::{IoVec, IoVecMut};
+use qemu_util::primitive::Arc;
+use qemu_util::primitive::atomic::{AtomicBool, Ordering};
+
+/// An open file and what an engine has to know about it. An operation keeps it open until it is done.
+#[derive(Debug)]
+pub struct AioFile {
+    file: File,
+    direct: bool,
+    /// Whether reads that must not wait are worth a try. Statistics of a kind: any thread may clear it at any time.
+    nowait: AtomicBool,
+}
+
+impl AioFile {
+    /// Wraps a descriptor; `direct` says that it was opened with `O_DIRECT`.
+    pub fn new(file: File, direct: bool) -> Self {
+        Self { file, direct, nowait: AtomicBool::new(!direct) }
+    }
+
+    /// The descriptor.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether it bypasses the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// The descriptor alone, to be closed.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    pub(super) fn can_nowait(&self) -> bool {
+        // Relaxed: a stale answer costs one system call.
+        self.nowait.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forget_nowait(&self) {
+        // Relaxed: see `can_nowait`.
+        self.nowait.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Where bytes to be copied are stored.
+#[derive(Clone, Debug)]
+pub struct CopySource {
+    /// The file.
+    pub file: Arc<AioFile>,
+    /// Offset of the first byte.
+    pub offset: u64,
+}
+
+/// One operation on a file. It owns its buffers and keeps its files open. Offsets and lengths are bytes.
+#[derive(Debug)]
+pub enum AioOp {
+    /// Fills `buf` from `offset` on, up to the end of the file.
+    Read {
+        /// What to read.
+        file: Arc<AioFile>,
+        /// Where to begin.
+        offset: u64,
+        /// Where to put the bytes.
+        buf: IoVecMut,
+    },
+    /// Writes all of `data`.
+    Write {
+        /// What to write to.
+        file: Arc<AioFile>,
+        /// Where to begin.
+        offset: u64,
+        /// What to write.
+        data: IoVec,
+    },
+    /// Makes completed writes durable.
+    Sync {
+        /// Which file.
+        file: Arc<AioFile>,
+        /// Whether metadata that is not needed to read the data back may be left out (`fdatasync`).
+        data_only: bool,
+    },
+    /// Changes how a range is stored.
+    Range {
+        /// Which file.
+        file: Arc<AioFile>,
+        /// What to do.
+        action: RangeAction,
+        /// Where to begin.
+        offset: u64,
+        /// How much.
+        len: u64,
+    },
+    /// Sets the length.
+    Truncate {
+        /// Which file.
+        file: Arc<AioFile>,
+        /// The new length.
+        len: u64,
+    },
+    /// Copies inside the kernel.
+    CopyRange {
+        /// What to read.
+        from: CopySource,
+        /// What to write to.
+        file: Arc<AioFile>,
+        /// Where to write.
+        offset: u64,
+        /// How much.
+        len: u64,
+    },
+    /// Asks whether `offset` lies in data or in a hole.
+    Extent {
+        /// Which file.
+        file: Arc<AioFile>,
+        /// Where to look.
+        offset: u64,
+    },
+}
+
+/// What [`AioOp::Range`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeAction {
+    /// Makes a hole that reads as zeros; the length of the file stays.
+    PunchHole,
+    /// Makes the range read as zeros and keeps its space; the file grows when the range lies beyond its end.
+    ZeroRange,
+    /// As [`ZeroRange`](Self::ZeroRange), but the length of the file stays.
+    ZeroRangeKeepSize,
+    /// Reserves space without changing what is there; the file grows when the range lies beyond its end.
+    Allocate,
+    /// Makes the range of a block device read as zeros.
+    DeviceZero,
+    /// Tells a block device that the content of the range is not needed any more.
+    DeviceDiscard,
+}
+
+/// What an operation yields.
+#[derive(Debug)]
+pub enum AioResult {
+    /// Of [`AioOp::Read`].
+    Read {
+        /// The buffers of the operation.
+        buf: IoVecMut,
+        /// How many bytes were read. It is less than the buffers hold only if the file ends there; what the rest of
+        /// the buffers holds is unspecified.
+        filled: usize,
+    },
+    /// Of [`AioOp::Extent`].
+    Extent(FileExtent),
+    /// Of all others.
+    Done,
+}
+
+/// What a file system says about the place it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileExtent {
+    /// Data up to `end`.
+    Data {
+        /// Offset just past the data.
+        end: u64,
+    },
+    /// A hole up to `end`, where data begins.
+    Hole {
+        /// Offset of the next data.
+        end: u64,
+    },
+    /// There is no data from here on; the place may also lie past the end of the file.
+    NoMoreData,
+    /// The file system cannot tell.
+    Unknown,
+}

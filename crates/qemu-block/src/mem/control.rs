@@ -1,0 +1,227 @@
+//! What shall happen to requests: tests say it, nodes obey.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use qemu_util::primitive::Mutex;
+
+use crate::error::{BlockError, Result, errno_text};
+
+/// The kinds of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemOp {
+    /// Reads.
+    Read,
+    /// Writes of data.
+    Write,
+    /// Write-zeroes.
+    Zero,
+    /// Discards.
+    Discard,
+    /// Flushes.
+    Flush,
+    /// Changes of the length.
+    Truncate,
+    /// Queries of the block status.
+    Status,
+}
+
+/// Which requests of a kind fail. They are counted from one, from when the rule is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Only this one.
+    Nth(u64),
+    /// This one and all after it.
+    From(u64),
+}
+
+/// The controls of a [`MemDisk`](super::MemDisk). Clones refer to the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: BTreeMap<MemOp, u64>,
+    rules: Vec<Rule>,
+    delays: BTreeMap<MemOp, u32>,
+    holds: BTreeMap<u64, HoldState>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Rule {
+    op: MemOp,
+    when: When,
+    errno: i32,
+    seen: u64,
+}
+
+#[derive(Debug)]
+struct HoldState {
+    op: MemOp,
+    range: Range<u64>,
+    /// Requests that wait, by their number.
+    waiting: BTreeMap<u64, Waker>,
+    /// Those who wait for requests to arrive.
+    observers: Vec<Waker>,
+}
+
+impl State {
+    fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Control {
+    /// Lets requests fail with `errno`, before they have any effect.
+    pub fn fail(&self, op: MemOp, when: When, errno: i32) {
+        self.state.lock().rules.push(Rule { op, when, errno, seen: 0 });
+    }
+
+    /// Ends all failures.
+    pub fn heal(&self) {
+        self.state.lock().rules.clear();
+    }
+
+    /// Lets each request of a kind yield `turns` times before it takes effect, so that others overtake it.
+    pub fn delay(&self, op: MemOp, turns: u32) {
+        self.state.lock().delays.insert(op, turns);
+    }
+
+    /// Holds requests of a kind that touch `range` until the returned guard is dropped. Flushes and truncations touch
+    /// everything.
+    pub fn hold(&self, op: MemOp, range: Range<u64>) -> Hold {
+        let mut state = self.state.lock();
+        let id = state.take_id();
+        state.holds.insert(id, HoldState { op, range, waiting: BTreeMap::new(), observers: Vec::new() });
+        Hold { control: self.clone(), id }
+    }
+
+    /// How many requests of a kind arrived, failed ones included.
+    pub fn count(&self, op: MemOp) -> u64 {
+        self.state.lock().counts.get(&op).copied().unwrap_or(0)
+    }
+
+    /// Lets a request pass, or not.
+    pub(super) async fn enter(&self, op: MemOp, range: Range<u64>) -> Result<()> {
+        let (id, delay, failure) = self.arrive(op);
+        Held { control: self, id, op, range }.await;
+        for _ in 0..delay {
+            yield_once().await;
+        }
+        match failure {
+            Some(errno) => Err(BlockError::from_errno(errno, errno_text(errno))),
+            None => Ok(()),
+        }
+    }
+
+    fn arrive(&self, op: MemOp) -> (u64, u32, Option<i32>) {
+        let mut state = self.state.lock();
+        *state.counts.entry(op).or_default() += 1;
+        let mut failure = None;
+        for rule in state.rules.iter_mut().filter(|rule| rule.op == op) {
+            rule.seen += 1;
+            let fires = match rule.when {
+                When::Nth(n) => rule.seen == n,
+                When::From(n) => rule.seen >= n,
+            };
+            if fires {
+                failure.get_or_insert(rule.errno);
+            }
+        }
+        (state.take_id(), state.delays.get(&op).copied().unwrap_or(0), failure)
+    }
+}
+
+/// Holds matching requests until it is dropped. See [`Control::hold`].
+#[derive(Debug)]
+#[must_use = "the requests are released when it is dropped"]
+pub struct Hold {
+    control: Control,
+    id: u64,
+}
+
+impl Hold {
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.control.state.lock().holds.get(&self.id).map_or(0, |hold| hold.waiting.len())
+    }
+
+    /// Completes when at least `n` requests wait.
+    pub async fn arrived(&self, n: usize) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.control.state.lock();
+            match state.holds.get_mut(&self.id) {
+                Some(hold) if hold.waiting.len() < n => {
+                    hold.observers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let hold = self.control.state.lock().holds.remove(&self.id);
+        let Some(hold) = hold else { return };
+        // Wakers run outside the mutex: they may do anything.
+        hold.waiting.into_values().chain(hold.observers).for_each(Waker::wake);
+    }
+}
+
+/// Completes when no hold matches.
+struct Held<'a> {
+    control: &'a Control,
+    id: u64,
+    op: MemOp,
+    range: Range<u64>,
+}
+
+impl Future for Held<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.control.state.lock();
+        let touches = |range: &Range<u64>| range.start < self.range.end && self.range.start < range.end;
+        let Some(hold) = state.holds.values_mut().find(|hold| hold.op == self.op && touches(&hold.range)) else {
+            return Poll::Ready(());
+        };
+        hold.waiting.insert(self.id, cx.waker().clone());
+        let observers = std::mem::take(&mut hold.observers);
+        drop(state);
+        observers.into_iter().for_each(Waker::wake);
+        Poll::Pending
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.control.state.lock();
+        let gone: Vec<_> = state.holds.values_mut().filter_map(|hold| hold.waiting.remove(&self.id)).collect();
+        drop(state);
+        drop(gone);
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

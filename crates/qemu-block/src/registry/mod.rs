@@ -1,0 +1,76 @@
+//! The drivers that exist, and how a name becomes an open node.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `names` | protocol prefixes, backing file names |
+//! | `probe` | guessing a format, and the rule that keeps a guessed raw image raw |
+//! | `spec` | what a caller asks for |
+//! | `common` | the options that every node understands |
+//! | `open`, `backing`, `create` | what [`OpenContext`] does |
+//! | `trail` | loops and depth of chains |
+
+mod backing;
+mod common;
+mod create;
+mod names;
+mod open;
+mod probe;
+mod spec;
+mod trail;
+
+use std::sync::Arc;
+
+use crate::aio::Services;
+use crate::driver::{BlockDriver, DriverKind};
+use crate::file::{FileDriver, HostDeviceDriver};
+use crate::null::NullDriver;
+
+pub use names::{path_has_protocol, resolve_backing_name};
+pub use open::OpenContext;
+pub(crate) use probe::{PROBE_LEN, ProbeGuard};
+pub use spec::OpenSpec;
+
+/// The table of drivers. Format crates add themselves; the protocols are built in.
+#[derive(Debug)]
+pub struct Registry {
+    services: Services,
+    drivers: Vec<Arc<dyn BlockDriver>>,
+}
+
+impl Registry {
+    /// A table with the built-in protocols: `file`, `host_device`, `null-co`, `null-aio`.
+    pub fn new(services: Services) -> Self {
+        let mut registry = Self { services, drivers: Vec::new() };
+        registry.register(Arc::new(FileDriver));
+        registry.register(Arc::new(HostDeviceDriver));
+        registry.register(Arc::new(NullDriver::co()));
+        registry.register(Arc::new(NullDriver::aio()));
+        registry
+    }
+
+    /// Adds a driver. One with the same name is replaced.
+    pub fn register(&mut self, driver: Arc<dyn BlockDriver>) {
+        self.drivers.retain(|known| known.name() != driver.name());
+        self.drivers.push(driver);
+    }
+
+    /// The driver of that name.
+    pub fn driver(&self, name: &str) -> Option<Arc<dyn BlockDriver>> {
+        self.drivers.iter().find(|driver| driver.name() == name).map(Arc::clone)
+    }
+
+    /// The protocol driver of that name.
+    fn protocol(&self, name: &str) -> Option<Arc<dyn BlockDriver>> {
+        self.driver(name).filter(|driver| driver.kind() == DriverKind::Protocol)
+    }
+
+    /// All drivers in the order in which they were added.
+    pub fn drivers(&self) -> &[Arc<dyn BlockDriver>] {
+        &self.drivers
+    }
+
+    /// What all nodes opened through this table share.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+}

@@ -1,0 +1,53 @@
+//! Names of images: protocol prefixes and relative backing files.
+//!
+//! QEMU: `path_has_protocol`, `path_combine`, `bdrv_get_full_backing_filename_from_filename` (block.c).
+
+use std::borrow::Cow;
+
+/// The protocol part of a name, if it has one: what stands before the first colon, unless a slash comes first.
+///
+/// A file whose name has a colon is therefore written `./a:b` or `file:a:b`.
+pub(super) fn protocol_of(name: &str) -> Option<&str> {
+    let end = name.find([':', '/'])?;
+    name[end..].starts_with(':').then(|| &name[..end])
+}
+
+/// Whether a name begins with a protocol prefix, known or not.
+pub fn path_has_protocol(name: &str) -> bool {
+    protocol_of(name).is_some()
+}
+
+/// `filename` without the prefix of a protocol whose names are paths. A path that would then look as if it had a
+/// protocol gets `./` in front.
+///
+/// QEMU: `bdrv_parse_filename_strip_prefix` (block.c).
+pub(super) fn strip_protocol<'a>(filename: &'a str, protocol: &str) -> Cow<'a, str> {
+    let stripped = filename.strip_prefix(protocol).and_then(|rest| rest.strip_prefix(':'));
+    match stripped {
+        Some(path) if path_has_protocol(path) => Cow::Owned(format!("./{path}")),
+        Some(path) => Cow::Borrowed(path),
+        None => Cow::Borrowed(filename),
+    }
+}
+
+/// What the backing file `name` in the image `overlay_filename` refers to.
+///
+/// Absolute paths, names with a protocol (`json:` among them) and the empty name stay as they are; anything else is
+/// relative to the overlay's folder, behind the overlay's own protocol if it has one.
+///
+/// ```
+/// use qemu_block::registry::resolve_backing_name;
+///
+/// assert_eq!(resolve_backing_name("/images/vm/disk.qcow2", "../base.raw"), "/images/vm/../base.raw");
+/// assert_eq!(resolve_backing_name("disk.qcow2", "base.raw"), "base.raw");
+/// assert_eq!(resolve_backing_name("/images/disk.qcow2", "json:{}"), "json:{}");
+/// ```
+pub fn resolve_backing_name(overlay_filename: &str, name: &str) -> String {
+    let absolute = name.starts_with('/');
+    if name.is_empty() || absolute || path_has_protocol(name) {
+        return name.to_owned();
+    }
+    let after_protocol = protocol_of(overlay_filename).map_or(0, |protocol| protocol.len() + 1);
+    let folder = overlay_filename[after_protocol..].rfind('/').map_or(0, |slash| slash + 1);
+    format!("{}{name}", &overlay_filename[..after_protocol + folder])
+}

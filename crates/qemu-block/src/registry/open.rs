@@ -1,0 +1,272 @@
+//! From a description to an open node. QEMU: `bdrv_open_inherit`, `bdrv_fill_options`, `bdrv_open_child` (block.c).
+
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+
+use super::common::{effective_shared, take_common};
+use super::names::{protocol_of, strip_protocol};
+use super::probe::{PROBE_LEN, ProbeGuard};
+use super::trail::Trail;
+use super::{OpenSpec, Registry};
+use crate::aio::Services;
+use crate::driver::{BlockDriver, DriverKind, FileIdentity, OpenRequest};
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::node::Node;
+use crate::options::Options;
+use crate::types::{OpenFlags, Perm};
+
+/// The means to open nodes: the registry, and the images whose opening led here.
+#[derive(Clone, Debug)]
+pub struct OpenContext {
+    registry: Arc<Registry>,
+    trail: Trail,
+}
+
+/// A description whose name has been merged into its options, and how it is to be opened.
+struct Plan {
+    filename: Option<String>,
+    driver: Option<String>,
+    options: Options,
+    flags: OpenFlags,
+    perm: Perm,
+    shared: Perm,
+}
+
+impl OpenContext {
+    /// A context in which nothing is being opened yet.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, trail: Trail::default() }
+    }
+
+    /// The table of drivers.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// What all nodes share.
+    pub fn services(&self) -> &Services {
+        self.registry.services()
+    }
+
+    /// The context for what is opened on behalf of the image in `file`.
+    pub(super) fn below(&self, file: Option<FileIdentity>) -> Result<Self> {
+        Ok(Self { registry: Arc::clone(&self.registry), trail: self.trail.step(file)? })
+    }
+
+    /// Opens an image: its protocol, its format (probed unless it is named), and what the format needs.
+    ///
+    /// # Errors
+    /// The whole chain reads as what the reference prints after "Could not open 'x': ".
+    pub async fn open(&self, spec: OpenSpec) -> Result<Arc<Node>> {
+        let mut plan = Plan::new(spec)?;
+        plan.flags = take_common(&mut plan.options, plan.flags)?;
+        plan.shared = effective_shared(plan.flags, plan.shared);
+        let driver = plan.driver.as_deref().map(|name| self.find_driver(name)).transpose()?;
+        match driver {
+            Some(driver) if driver.kind() == DriverKind::Protocol => self.open_leaf(driver, plan).await,
+            driver => self.open_format(driver, plan).await,
+        }
+    }
+
+    /// Opens only the protocol level of `filename`: what stores an image, without looking at its format.
+    ///
+    /// With [`OpenFlags::WRITE`] the node may be written and resized. Everything is shared with others.
+    ///
+    /// # Errors
+    /// As [`OpenContext::open`].
+    pub async fn open_protocol(&self, filename: &str, options: Options, flags: OpenFlags) -> Result<Arc<Node>> {
+        let driver = self.find_protocol(filename, true)?;
+        let mut perm = Perm::CONSISTENT_READ;
+        perm.set(Perm::WRITE | Perm::RESIZE, flags.contains(OpenFlags::WRITE));
+        let filename = Some(filename.to_owned());
+        let mut plan = Plan { filename, driver: None, options, flags, perm, shared: Perm::all() };
+        plan.flags = take_common(&mut plan.options, plan.flags)?;
+        plan.shared = effective_shared(plan.flags, plan.shared);
+        self.open_leaf(driver, plan).await
+    }
+
+    fn find_driver(&self, name: &str) -> Result<Arc<dyn BlockDriver>> {
+        self.registry.driver(name).ok_or_else(|| invalid(format!("Unknown driver '{name}'")))
+    }
+
+    /// The protocol that `filename` belongs to; `prefixed` when it may begin with one's name.
+    ///
+    /// QEMU: `bdrv_find_protocol`.
+    pub(super) fn find_protocol(&self, filename: &str, prefixed: bool) -> Result<Arc<dyn BlockDriver>> {
+        let name = match protocol_of(filename).filter(|_| prefixed) {
+            Some(protocol) => protocol,
+            None if is_device(filename) => "host_device",
+            None => "file",
+        };
+        self.registry.protocol(name).ok_or_else(|| invalid(format!("Unknown protocol '{name}'")))
+    }
+
+    /// The path in a name that may have the prefix of `driver`; names of other protocols are for their drivers to read.
+    pub(super) fn protocol_path(&self, driver: &Arc<dyn BlockDriver>, filename: &str) -> String {
+        match driver.name() {
+            name @ ("file" | "host_device") => strip_protocol(filename, name).into_owned(),
+            _ => filename.to_owned(),
+        }
+    }
+
+    /// Opens a node that has no storage below.
+    async fn open_leaf(&self, driver: Arc<dyn BlockDriver>, mut plan: Plan) -> Result<Arc<Node>> {
+        let by_option = plan.options.take_str("filename");
+        let filename = match (plan.filename, by_option) {
+            (Some(_), Some(_)) => {
+                return Err(invalid("Can't specify 'file' and 'filename' options at the same time".to_owned()));
+            }
+            (Some(name), None) => self.protocol_path(&driver, &name),
+            (None, name) => name.unwrap_or_default(),
+        };
+        let request =
+            OpenRequest { filename, options: plan.options, flags: plan.flags, storage: None, context: self.clone() };
+        let node = open_node(&driver, request, None).await?;
+        if let Some(identity) = node.identity().filter(|identity| self.trail.contains(*identity)) {
+            let message = format!("Backing file '{}' creates an infinite loop ({identity:?})", node.filename());
+            return close_after(&node, invalid(message)).await;
+        }
+        match node.set_perm(plan.perm, plan.shared).await {
+            Ok(()) => Ok(node),
+            Err(error) => close_after(&node, error).await,
+        }
+    }
+
+    /// Opens a format node and its storage. Without `driver` the format is probed.
+    async fn open_format(&self, driver: Option<Arc<dyn BlockDriver>>, mut plan: Plan) -> Result<Arc<Node>> {
+        let storage = self.open_storage(&mut plan).await?;
+        let opened = self.open_over(driver, plan, &storage).await;
+        match opened {
+            Ok(node) => Ok(node),
+            Err(error) => close_after(&storage, error).await,
+        }
+    }
+
+    async fn open_over(
+        &self,
+        driver: Option<Arc<dyn BlockDriver>>,
+        plan: Plan,
+        storage: &Arc<Node>,
+    ) -> Result<Arc<Node>> {
+        let (driver, guard) = match driver {
+            Some(driver) => (driver, None),
+            None => self.probe_format(storage).await?,
+        };
+        let (perm, shared) = (plan.perm, plan.shared);
+        let (storage_perm, storage_shared) = driver.storage_perms(perm, shared, plan.flags);
+        storage.set_perm(storage_perm, effective_shared(plan.flags, storage_shared)).await?;
+        let request = OpenRequest {
+            filename: storage.filename().to_owned(),
+            options: plan.options,
+            flags: plan.flags,
+            storage: Some(Arc::clone(storage)),
+            context: self.clone(),
+        };
+        let node = open_node(&driver, request, guard).await?;
+        // Only now the driver knows all its options, which may demand more of the storage.
+        match node.set_perm(perm, shared).await {
+            Ok(()) => Ok(node),
+            Err(error) => close_after(&node, error).await,
+        }
+    }
+
+    /// Opens the node that stores an image: what the file name says, or what the options under `file` say.
+    async fn open_storage(&self, plan: &mut Plan) -> Result<Arc<Node>> {
+        let mut options = plan.options.take_sub("file");
+        if let Some(name) = plan.options.take_str("file") {
+            let message = format!("Cannot find device='{name}' nor node-name='{name}'");
+            return Err(BlockError::new(ErrorKind::NotFound, message));
+        }
+        if plan.filename.is_none() && options.is_empty() {
+            let message = match plan.driver {
+                Some(_) => "A block device must be specified for \"file\"",
+                None => "Must specify either driver or file",
+            };
+            return Err(invalid(message.to_owned()));
+        }
+        let driver = match options.take_str("driver") {
+            Some(name) => self.find_driver(&name)?,
+            None => self.storage_driver(plan.filename.as_deref(), &options)?,
+        };
+        let filename = plan.filename.clone();
+        let flags = take_common(&mut options, plan.flags.for_storage())?;
+        let name = Some(driver.name().to_owned());
+        // The lock follows when the format is known and has said what it needs.
+        let nested = Plan { filename, driver: name, options, flags, perm: Perm::empty(), shared: Perm::all() };
+        match driver.kind() {
+            DriverKind::Protocol => self.open_leaf(driver, nested).await,
+            DriverKind::Format => Box::pin(self.open_format(Some(driver), nested)).await,
+        }
+    }
+
+    fn storage_driver(&self, filename: Option<&str>, options: &Options) -> Result<Arc<dyn BlockDriver>> {
+        match (filename, options.get_str("filename")) {
+            (Some(name), _) => self.find_protocol(name, true),
+            (None, Some(name)) => self.find_protocol(&name, false),
+            (None, None) => Err(invalid("Must specify either driver or filename".to_owned())),
+        }
+    }
+
+    async fn probe_format(&self, storage: &Arc<Node>) -> Result<(Arc<dyn BlockDriver>, Option<ProbeGuard>)> {
+        let len = storage.len().min(PROBE_LEN as u64);
+        let len = usize::try_from(len).expect("at most the length of the probe buffer");
+        let head = storage.read_bytes(0, len).await;
+        let head = head.map_err(|error| error.context("Could not read image for determining its format"))?;
+        let Some(driver) = self.registry.probe(&head) else {
+            let message = "Could not determine image format: No compatible driver found";
+            return Err(BlockError::new(ErrorKind::NotThisFormat, message).with_errno(libc::ENOENT));
+        };
+        let guard = (driver.name() == "raw").then(|| ProbeGuard::new(Arc::clone(&self.registry), driver.name()));
+        Ok((driver, guard))
+    }
+}
+
+impl Plan {
+    fn new(spec: OpenSpec) -> Result<Self> {
+        let OpenSpec { filename, driver, mut options, flags, perm, shared } = spec;
+        let json = filename.as_deref().and_then(|name| name.strip_prefix("json:"));
+        let filename = match json {
+            Some(text) => {
+                let mut merged = Options::parse_json(text)?;
+                merged.merge(options);
+                options = merged;
+                None
+            }
+            None => filename,
+        };
+        let by_option = options.take_str("driver");
+        Ok(Self { filename, driver: driver.or(by_option), options, flags, perm, shared })
+    }
+}
+
+/// Lets the driver open, wraps the result into a node, and refuses options that nobody took.
+async fn open_node(
+    driver: &Arc<dyn BlockDriver>,
+    mut request: OpenRequest,
+    guard: Option<ProbeGuard>,
+) -> Result<Arc<Node>> {
+    let (filename, flags) = (request.filename.clone(), request.flags);
+    let ops = driver.open(&mut request).await?;
+    let node = Node::with_guard(Arc::clone(driver), ops, filename, flags, guard);
+    let Some(key) = request.options.keys().next() else { return Ok(node) };
+    let message = match driver.kind() {
+        DriverKind::Format => format!("Block format '{}' does not support the option '{key}'", driver.name()),
+        DriverKind::Protocol => format!("Block protocol '{}' doesn't support the option '{key}'", driver.name()),
+    };
+    close_after(&node, invalid(message)).await
+}
+
+/// Closes what was opened in vain; the error that made it so is the one to report.
+async fn close_after<T>(node: &Arc<Node>, error: BlockError) -> Result<T> {
+    // Nothing was written, so a failure to close loses nothing.
+    drop(node.close().await);
+    Err(error)
+}
+
+fn is_device(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| data.file_type().is_block_device() || data.file_type().is_char_device())
+}
+
+fn invalid(message: String) -> BlockError {
+    BlockError::new(ErrorKind::InvalidArgument, message)
+}
