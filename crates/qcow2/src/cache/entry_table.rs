@@ -1,0 +1,179 @@
+//! Arrays of big-endian 64-bit entries that may be large and mostly empty: the L1 table and the refcount table.
+//!
+//! Chunks are loaded when first looked at, and chunks without an entry cost no memory (rules R2 and R3): an empty image
+//! of 1 EiB has a 16 MiB L1 table.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::node::Node;
+use qemu_block::types::WriteFlags;
+use qemu_util::buf::IoBuf;
+
+use crate::units::HostOffset;
+
+/// Entries per chunk: 64 KiB on disk, one read.
+const CHUNK_ENTRIES: usize = 8192;
+/// Dirty entries are written in pieces of this many, 512 bytes, which disks write atomically.
+const SECTOR_ENTRIES: usize = 64;
+const ENTRY_BYTES: usize = 8;
+
+#[derive(Debug)]
+enum Chunk {
+    /// Not looked at yet.
+    Absent,
+    /// All entries are zero.
+    Zero,
+    Loaded(Box<[u64]>),
+}
+
+/// A table of 64-bit entries at a fixed place in the image.
+#[derive(Debug)]
+pub(crate) struct EntryTable {
+    what: &'static str,
+    offset: HostOffset,
+    n_entries: usize,
+    chunks: Vec<Chunk>,
+    dirty: BTreeSet<usize>,
+}
+
+impl EntryTable {
+    /// The table of `n_entries` at `offset`; nothing is read yet. `what` names it in errors.
+    pub(crate) fn new(what: &'static str, offset: HostOffset, n_entries: usize) -> Self {
+        let mut chunks = Vec::new();
+        chunks.resize_with(n_entries.div_ceil(CHUNK_ENTRIES), || Chunk::Absent);
+        Self { what, offset, n_entries, chunks, dirty: BTreeSet::new() }
+    }
+
+    /// The same entries at another place and with room for `n_entries`; all of them dirty that are not zero.
+    ///
+    /// The caller has loaded every chunk.
+    pub(crate) fn moved_to(&self, offset: HostOffset, n_entries: usize) -> Self {
+        let mut moved = Self::new(self.what, offset, n_entries);
+        moved.chunks.fill_with(|| Chunk::Zero);
+        for (index, value) in self.loaded_entries() {
+            moved.put(index, value);
+        }
+        moved
+    }
+
+    pub(crate) fn offset(&self) -> HostOffset {
+        self.offset
+    }
+
+    pub(crate) fn n_entries(&self) -> usize {
+        self.n_entries
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The entries of loaded chunks that are not zero.
+    pub(crate) fn loaded_entries(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.chunks.iter().enumerate().flat_map(|(at, chunk)| {
+            let entries: &[u64] = match chunk {
+                Chunk::Loaded(entries) => entries,
+                Chunk::Absent | Chunk::Zero => &[],
+            };
+            let first = at * CHUNK_ENTRIES;
+            entries.iter().enumerate().filter(|(_, entry)| **entry != 0).map(move |(i, entry)| (first + i, *entry))
+        })
+    }
+
+    /// Entry `index`. The chunk must be loaded (see [`EntryTable::load`]); entries past the end are zero.
+    pub(crate) fn entry(&self, index: usize) -> u64 {
+        match self.chunks.get(index / CHUNK_ENTRIES) {
+            Some(Chunk::Loaded(entries)) => entries[index % CHUNK_ENTRIES],
+            Some(Chunk::Absent | Chunk::Zero) | None => 0,
+        }
+    }
+
+    /// Makes sure that the chunk with entry `index` is in memory; returns the indices that were read, if any were.
+    pub(crate) async fn load(&mut self, storage: &Node, index: usize) -> Result<Option<Range<usize>>> {
+        let at = index / CHUNK_ENTRIES;
+        if !matches!(self.chunks.get(at), Some(Chunk::Absent)) {
+            return Ok(None);
+        }
+        let range = at * CHUNK_ENTRIES..self.n_entries.min((at + 1) * CHUNK_ENTRIES);
+        let offset = self.offset.get() + (range.start * ENTRY_BYTES) as u64;
+        let len = range.len() * ENTRY_BYTES;
+        if offset + len as u64 > storage.len() {
+            let text = format!("qcow2: the {} ends past the end of the image file, which is truncated", self.what);
+            return Err(BlockError::new(ErrorKind::Truncated, text));
+        }
+        let bytes = storage.read_bytes(offset, len).await?;
+        self.chunks[at] = if qemu_util::zero::is_zero(&bytes) {
+            Chunk::Zero
+        } else {
+            let mut entries = vec![0; CHUNK_ENTRIES].into_boxed_slice();
+            for (entry, raw) in entries.iter_mut().zip(bytes.as_chunks::<ENTRY_BYTES>().0) {
+                *entry = u64::from_be_bytes(*raw);
+            }
+            Chunk::Loaded(entries)
+        };
+        Ok(Some(range))
+    }
+
+    /// How many entries from `index` on are known to be zero without reading anything, at most to the table's end.
+    pub(crate) fn zero_run(&self, index: usize) -> usize {
+        let mut at = index;
+        while at < self.n_entries {
+            match &self.chunks[at / CHUNK_ENTRIES] {
+                Chunk::Absent => break,
+                Chunk::Zero => at = (at / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES,
+                Chunk::Loaded(entries) => {
+                    let rest = &entries[at % CHUNK_ENTRIES..];
+                    let zeros = rest.iter().take_while(|entry| **entry == 0).count();
+                    at += zeros;
+                    if zeros < rest.len() {
+                        break;
+                    }
+                }
+            }
+        }
+        at.min(self.n_entries) - index
+    }
+
+    /// Changes entry `index`, whose chunk is loaded, and marks it dirty.
+    pub(crate) fn put(&mut self, index: usize, value: u64) {
+        assert!(index < self.n_entries, "the entry is inside the table");
+        let chunk = &mut self.chunks[index / CHUNK_ENTRIES];
+        if !matches!(chunk, Chunk::Loaded(_)) {
+            *chunk = Chunk::Loaded(vec![0; CHUNK_ENTRIES].into_boxed_slice());
+        }
+        if let Chunk::Loaded(entries) = chunk {
+            entries[index % CHUNK_ENTRIES] = value;
+        }
+        self.dirty.insert(index);
+    }
+
+    /// Writes the sectors with dirty entries, neighbours in one request.
+    pub(crate) async fn write_dirty(&mut self, storage: &Node) -> Result<()> {
+        let mut sectors: Vec<Range<usize>> = Vec::new();
+        for index in &self.dirty {
+            let sector = index / SECTOR_ENTRIES;
+            match sectors.last_mut() {
+                Some(last) if last.end > sector => {}
+                Some(last) if last.end == sector => last.end += 1,
+                _ => sectors.push(sector..sector + 1),
+            }
+        }
+        for range in sectors {
+            let entries = range.start * SECTOR_ENTRIES..self.n_entries.min(range.end * SECTOR_ENTRIES);
+            self.write_entries(storage, entries).await?;
+        }
+        self.dirty.clear();
+        Ok(())
+    }
+
+    async fn write_entries(&self, storage: &Node, entries: Range<usize>) -> Result<()> {
+        let mut buf = IoBuf::zeroed(entries.len() * ENTRY_BYTES);
+        for (raw, index) in buf.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut().zip(entries.clone()) {
+            *raw = self.entry(index).to_be_bytes();
+        }
+        let offset = self.offset.get() + (entries.start * ENTRY_BYTES) as u64;
+        storage.write(offset, buf.into(), WriteFlags::empty()).await
+    }
+}

@@ -1,0 +1,151 @@
+//! Where everything goes in a new image.
+
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::types::PreallocMode;
+
+use super::options::Settings;
+use crate::limits::HOST_OFFSET_END;
+use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
+
+/// The layout of a new image: header, refcount table, refcount blocks, L1 table, L2 tables, data; each part follows
+/// the one before, and the last two are empty without preallocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) geometry: Geometry,
+    pub(super) reftable: HostCluster,
+    pub(super) reftable_clusters: u32,
+    pub(super) refblocks: HostCluster,
+    pub(super) refblock_clusters: ClusterCount,
+    pub(super) l1: HostCluster,
+    pub(super) l1_entries: u32,
+    pub(super) l2_tables: HostCluster,
+    pub(super) data: HostCluster,
+    pub(super) data_clusters: ClusterCount,
+    pub(super) total: ClusterCount,
+}
+
+impl Layout {
+    /// Plans an image.
+    ///
+    /// # Errors
+    /// When the tables for the virtual disk would exceed the limits of the format.
+    pub(super) fn new(settings: &Settings) -> Result<Self> {
+        Self::compute(settings).filter(Self::is_within_limits).ok_or_else(too_large)
+    }
+
+    /// The layout; none when a number does not fit its type.
+    fn compute(settings: &Settings) -> Option<Self> {
+        let geometry = settings.geometry;
+        if settings.size > geometry.virtual_size_max() {
+            return None;
+        }
+        let l1_entries = geometry.l1_entries_for(settings.size);
+        let l1_clusters = geometry.table_clusters(l1_entries);
+        let (l2_clusters, data_clusters) = if settings.preallocation == PreallocMode::Off {
+            (ClusterCount::ZERO, ClusterCount::ZERO)
+        } else {
+            (ClusterCount::new(l1_entries), geometry.size_to_clusters(settings.size))
+        };
+        let counted =
+            ClusterCount::ONE.checked_add(l1_clusters)?.checked_add(l2_clusters)?.checked_add(data_clusters)?;
+        let refcounts = Refcounts::that_cover(geometry, counted)?;
+        let reftable = HostCluster::ZERO.next();
+        let refblocks = reftable.checked_add(refcounts.table)?;
+        let l1 = refblocks.checked_add(refcounts.blocks)?;
+        let l2_tables = l1.checked_add(l1_clusters)?;
+        let data = l2_tables.checked_add(l2_clusters)?;
+        Some(Self {
+            geometry,
+            reftable,
+            reftable_clusters: u32::try_from(refcounts.table.get()).ok()?,
+            refblocks,
+            refblock_clusters: refcounts.blocks,
+            l1,
+            l1_entries: u32::try_from(l1_entries).ok()?,
+            l2_tables,
+            data,
+            data_clusters,
+            total: data.checked_add(data_clusters)?.clusters_since(HostCluster::ZERO)?,
+        })
+    }
+
+    fn is_within_limits(&self) -> bool {
+        let table = u64::from(self.reftable_clusters) <= self.geometry.reftable_clusters_max();
+        table && self.geometry.clusters_to_size(self.total).is_some_and(|end| end <= HOST_OFFSET_END)
+    }
+
+    /// First byte of a cluster.
+    pub(super) fn start_of(&self, cluster: HostCluster) -> HostOffset {
+        self.geometry.host_start(cluster)
+    }
+
+    /// The cluster `index` after the first one of a part of this layout.
+    pub(super) fn nth(&self, first: HostCluster, index: u64) -> HostCluster {
+        first.checked_add(ClusterCount::new(index)).expect("the layout's clusters are within its total")
+    }
+
+    /// What the header says about the start of the L1 table: nothing when there is none.
+    pub(super) fn l1_offset(&self) -> HostOffset {
+        if self.l1_entries == 0 { HostOffset::ZERO } else { self.start_of(self.l1) }
+    }
+
+    /// Offset just past the L1 table's last entry, where files without preallocation end.
+    pub(super) fn l1_end(&self) -> u64 {
+        self.start_of(self.l1).get() + u64::from(self.l1_entries) * 8
+    }
+
+    /// Offset just past the metadata.
+    pub(super) fn metadata_end(&self) -> u64 {
+        self.start_of(self.data).get()
+    }
+
+    /// Offset just past everything.
+    pub(super) fn end(&self) -> u64 {
+        self.start_of(self.nth(HostCluster::ZERO, self.total.get())).get()
+    }
+}
+
+/// How many clusters the refcounts of an image need.
+struct Refcounts {
+    table: ClusterCount,
+    blocks: ClusterCount,
+}
+
+impl Refcounts {
+    /// Refcounts for `others` clusters and for themselves: the smallest numbers that cover each other.
+    fn that_cover(geometry: Geometry, others: ClusterCount) -> Option<Self> {
+        let mut blocks = ClusterCount::ONE;
+        loop {
+            let table = geometry.reftable_clusters_for(blocks);
+            let needed = geometry.refblocks_for(others.checked_add(table)?.checked_add(blocks)?);
+            if needed <= blocks {
+                return Some(Self { table, blocks });
+            }
+            blocks = needed;
+        }
+    }
+}
+
+fn too_large() -> BlockError {
+    let message = "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
+    BlockError::new(ErrorKind::InvalidArgument, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn refcounts_cover_themselves_and_no_more(bits in 9u32..=21, order in 0u32..=6, others in 1u64..1 << 30) {
+            let geometry = Geometry::new(bits, order).expect("valid");
+            let Refcounts { table, blocks } =
+                Refcounts::that_cover(geometry, ClusterCount::new(others)).expect("small");
+            let total = others + table.get() + blocks.get();
+            prop_assert!(total <= blocks.get() * geometry.refblock_entries() as u64);
+            prop_assert!(blocks.get() <= table.get() * geometry.l2_entries() as u64);
+            prop_assert!((blocks.get() - 1) * (geometry.refblock_entries() as u64) < total);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The driver as the block layer sees it.
+
+use qemu_block::aio::CopySource;
+use qemu_block::compressed::CompressedRun;
+use qemu_block::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, FileIdentity, IoFuture, OpenRequest};
+use qemu_block::node::{ChildRole, Edge};
+use qemu_block::options::CreateOption;
+use qemu_block::types::{
+    BlockLimits, BlockStatus, CheckFixes, CheckReport, DriverInfo, OpenFlags, Perm, PreallocMode, WriteFlags, ZeroFlags,
+};
+use qemu_util::buf::{IoVec, IoVecMut};
+
+use crate::format::header::MAGIC;
+use crate::image::Image;
+
+/// The `qcow2` driver. QEMU: `bdrv_qcow2` (block/qcow2.c).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Qcow2Driver;
+
+impl BlockDriver for Qcow2Driver {
+    fn name(&self) -> &'static str {
+        "qcow2"
+    }
+
+    fn kind(&self) -> DriverKind {
+        DriverKind::Format
+    }
+
+    fn probe(&self, head: &[u8]) -> u8 {
+        let is_ours = head.starts_with(&MAGIC.to_be_bytes())
+            && head.get(4..8).is_some_and(|version| matches!(version, [0, 0, 0, 2 | 3..]));
+        if is_ours { 100 } else { 0 }
+    }
+
+    fn storage_perms(&self, _perm: Perm, shared: Perm, flags: OpenFlags) -> (Perm, Perm) {
+        let mut wanted = Perm::empty();
+        if !flags.contains(OpenFlags::NO_IO) {
+            // The metadata has to be consistent even if the guest does not care.
+            wanted |= Perm::CONSISTENT_READ;
+        }
+        if flags.contains(OpenFlags::WRITE) {
+            wanted |= Perm::WRITE | Perm::RESIZE;
+        }
+        (wanted, shared.difference(Perm::WRITE | Perm::RESIZE) | Perm::WRITE_UNCHANGED)
+    }
+
+    fn open<'a>(&'a self, request: &'a mut OpenRequest) -> IoFuture<'a, Box<dyn BlockOps>> {
+        Box::pin(async move { Ok(Box::new(crate::open::open(request).await?) as Box<dyn BlockOps>) })
+    }
+
+    fn create_options(&self) -> &'static [CreateOption] {
+        crate::create::CREATE_OPTIONS
+    }
+
+    fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {
+        Box::pin(crate::create::create(request))
+    }
+}
+
+impl BlockOps for Image {
+    fn len(&self) -> u64 {
+        self.size()
+    }
+
+    fn limits(&self) -> BlockLimits {
+        let cluster_size = u32::try_from(self.geo.cluster_size()).expect("at most 2 MiB");
+        BlockLimits { zero_alignment: cluster_size, discard_alignment: cluster_size, ..BlockLimits::UNLIMITED }
+    }
+
+    fn children(&self) -> Vec<Edge> {
+        let storage = Edge { name: "file", role: ChildRole::Storage, node: self.storage.clone() };
+        let backing = self.backing.iter().map(|node| Edge {
+            name: "backing",
+            role: ChildRole::Backing,
+            node: node.clone(),
+        });
+        std::iter::once(storage).chain(backing).collect()
+    }
+
+    fn info(&self) -> IoFuture<'_, DriverInfo> {
+        Box::pin(crate::info::info(self))
+    }
+
+    fn set_perm(&self, perm: Perm, shared: Perm) -> IoFuture<'_, ()> {
+        let (perm, shared) = Qcow2Driver.storage_perms(perm, shared, self.flags);
+        Box::pin(self.storage.set_perm(perm, shared))
+    }
+
+    fn identity(&self) -> Option<FileIdentity> {
+        None
+    }
+
+    fn read(&self, offset: u64, buf: IoVecMut) -> IoFuture<'_, IoVecMut> {
+        Box::pin(self.read_guest(offset, buf))
+    }
+
+    fn write(&self, offset: u64, data: IoVec, flags: WriteFlags) -> IoFuture<'_, ()> {
+        Box::pin(self.write_guest(offset, data, flags))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> IoFuture<'_, ()> {
+        Box::pin(self.write_zeroes_guest(offset, len, flags))
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> IoFuture<'_, ()> {
+        Box::pin(self.discard_guest(offset, len))
+    }
+
+    fn flush(&self) -> IoFuture<'_, ()> {
+        Box::pin(self.flush_guest())
+    }
+
+    fn block_status(&self, offset: u64, len: u64) -> IoFuture<'_, BlockStatus> {
+        Box::pin(self.status_guest(offset, len))
+    }
+
+    fn truncate(&self, len: u64, prealloc: PreallocMode) -> IoFuture<'_, ()> {
+        Box::pin(self.truncate_guest(len, prealloc))
+    }
+
+    fn copy_source(&self, offset: u64, len: u64) -> IoFuture<'_, CopySource> {
+        Box::pin(self.copy_source_guest(offset, len))
+    }
+
+    fn copy_range(&self, offset: u64, source: CopySource, len: u64) -> IoFuture<'_, ()> {
+        Box::pin(self.copy_range_guest(offset, source, len))
+    }
+
+    fn compress(&self, offset: u64, data: IoVec) -> IoFuture<'_, CompressedRun> {
+        Box::pin(self.compress_guest(offset, data))
+    }
+
+    fn write_compressed(&self, run: CompressedRun) -> IoFuture<'_, ()> {
+        Box::pin(self.write_compressed_guest(run))
+    }
+
+    fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
+        let CheckFixes::Nothing = fixes;
+        Box::pin(async move {
+            if self.flags.contains(OpenFlags::WRITE) {
+                self.flush_guest().await?;
+            }
+            crate::check::check(&self.storage, &self.meta.lock().await.header).await
+        })
+    }
+
+    fn close(&self) -> IoFuture<'_, ()> {
+        Box::pin(self.close_guest())
+    }
+}

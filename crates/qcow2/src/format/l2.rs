@@ -1,0 +1,287 @@
+//! Entries of L2 tables.
+
+use crate::error::EntryFlaw;
+use crate::limits::{COMPRESSED_SECTOR, HOST_OFFSET_END};
+use crate::units::{Geometry, HostOffset};
+
+/// Bits 9 to 55: the offset of a standard cluster.
+const OFFSET_MASK: u64 = (HOST_OFFSET_END - 1) & !0x1ff;
+/// Bit 63: the refcount of the cluster is exactly one.
+const COPIED: u64 = 1 << 63;
+/// Bit 62: the cluster is compressed.
+const COMPRESSED: u64 = 1 << 62;
+/// Bit 0 of standard clusters: the cluster reads as zeros.
+const ZERO: u64 = 1 << 0;
+
+/// What an L2 entry means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L2Mapping {
+    /// This image has no data here: the backing file decides, or it is zeros.
+    Unallocated,
+    /// The cluster reads as zeros.
+    Zero {
+        /// A host cluster that is reserved for it, if any; its content does not matter.
+        host: Option<HostOffset>,
+        /// Whether the refcount of the reserved cluster is exactly one.
+        copied: bool,
+    },
+    /// The data is in a host cluster.
+    Standard {
+        /// Where it starts.
+        host: HostOffset,
+        /// Whether its refcount is exactly one.
+        copied: bool,
+    },
+    /// The data is compressed.
+    Compressed(CompressedExtent),
+}
+
+/// Where a compressed cluster is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressedExtent {
+    /// First byte; on no boundary.
+    pub host: HostOffset,
+    /// Most bytes that it has: up to the end of its last sector, which another one may share.
+    pub len_max: u64,
+}
+
+impl CompressedExtent {
+    /// Offset just past the last sector, a multiple of 512.
+    #[must_use]
+    pub fn end(self) -> HostOffset {
+        HostOffset::new(self.host.get().saturating_add(self.len_max))
+    }
+}
+
+/// How the L2 entries of an image are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L2Layout {
+    geometry: Geometry,
+    zero_flag: bool,
+    /// Where the sector count begins in a compressed descriptor: `62 - (cluster_bits - 8)`.
+    sectors_shift: u32,
+}
+
+impl L2Layout {
+    /// The layout for a geometry; `zero_flag` says whether clusters can read as zeros, as in version 3.
+    #[must_use]
+    pub fn new(geometry: Geometry, zero_flag: bool) -> Self {
+        let sectors_shift = 70u32.saturating_sub(geometry.cluster_bits());
+        Self { geometry, zero_flag, sectors_shift }
+    }
+
+    /// The geometry of the image.
+    #[must_use]
+    pub fn geometry(self) -> Geometry {
+        self.geometry
+    }
+
+    /// Compressed clusters start below this offset: bits that the descriptor has for it, at most 56.
+    #[must_use]
+    pub fn compressed_offset_end(self) -> HostOffset {
+        HostOffset::new(bit(self.sectors_shift).min(HOST_OFFSET_END))
+    }
+
+    /// Most 512-byte sectors that a compressed cluster can span: twice the cluster.
+    #[must_use]
+    pub fn compressed_sectors_max(self) -> u64 {
+        bit(self.geometry.cluster_bits().saturating_sub(8))
+    }
+}
+
+fn bit(number: u32) -> u64 {
+    1u64.checked_shl(number).unwrap_or(0)
+}
+
+/// An entry of an L2 table as it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct L2Entry(u64);
+
+impl L2Entry {
+    /// No data at this level.
+    pub const UNALLOCATED: Self = Self(0);
+
+    /// Reads as zeros, and no host cluster is reserved.
+    pub const ZERO_PLAIN: Self = Self(ZERO);
+
+    /// A standard cluster at `host`, the start of a cluster below 2^56 and not 0.
+    #[must_use]
+    pub fn standard(host: HostOffset, copied: bool) -> Self {
+        debug_assert!(host.get() != 0 && host.get() & !OFFSET_MASK == 0, "data starts at clusters after the header");
+        Self(host.get() & OFFSET_MASK | if copied { COPIED } else { 0 })
+    }
+
+    /// Reads as zeros; the cluster at `host` stays reserved.
+    #[must_use]
+    pub fn zero_allocated(host: HostOffset, copied: bool) -> Self {
+        Self(Self::standard(host, copied).0 | ZERO)
+    }
+
+    /// A compressed cluster of `len` bytes at `host`; none when the descriptor cannot express it.
+    #[must_use]
+    pub fn compressed(layout: L2Layout, host: HostOffset, len: u64) -> Option<Self> {
+        let last = host.get().checked_add(len.checked_sub(1)?)?;
+        let additional = (last / COMPRESSED_SECTOR).checked_sub(host.get() / COMPRESSED_SECTOR)?;
+        if host >= layout.compressed_offset_end() || additional >= layout.compressed_sectors_max() {
+            return None;
+        }
+        Some(Self(COMPRESSED | host.get() | additional.checked_shl(layout.sectors_shift)?))
+    }
+
+    /// The entry that these bytes, read as a big-endian number, are.
+    #[inline]
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number to store, big-endian.
+    #[inline]
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the entry says that the cluster's refcount is exactly one.
+    #[inline]
+    #[must_use]
+    pub const fn is_copied(self) -> bool {
+        self.0 & COPIED != 0
+    }
+
+    /// The same entry saying that the cluster's refcount is, or is not, exactly one.
+    #[inline]
+    #[must_use]
+    pub const fn with_copied(self, copied: bool) -> Self {
+        Self(if copied { self.0 | COPIED } else { self.0 & !COPIED })
+    }
+
+    /// Whether the cluster is compressed.
+    #[inline]
+    #[must_use]
+    pub const fn is_compressed(self) -> bool {
+        self.0 & COMPRESSED != 0
+    }
+
+    /// The offset bits of a standard descriptor, whatever else is set.
+    #[inline]
+    #[must_use]
+    pub const fn offset_bits(self) -> HostOffset {
+        HostOffset::new(self.0 & OFFSET_MASK)
+    }
+
+    /// Whether reserved bits are set; `layout` decides for compressed clusters.
+    #[inline]
+    #[must_use]
+    pub fn has_reserved_bits(self, layout: L2Layout) -> bool {
+        if self.is_compressed() {
+            let offset = self.0 & bit(layout.sectors_shift).wrapping_sub(1);
+            return offset >= HOST_OFFSET_END;
+        }
+        self.0 & !(OFFSET_MASK | COPIED | COMPRESSED | ZERO) != 0
+    }
+
+    /// What the entry means.
+    ///
+    /// The "copied" bit of compressed clusters, which should be clear, changes nothing about where the data is and is
+    /// left to the consistency check. So is an entry with that bit and no offset, which is unallocated.
+    ///
+    /// # Errors
+    /// When reserved bits are set, the offset of a standard cluster is not aligned, or a version 2 image has the zero
+    /// flag.
+    #[inline]
+    pub fn decode(self, layout: L2Layout) -> Result<L2Mapping, EntryFlaw> {
+        if self.has_reserved_bits(layout) {
+            return Err(EntryFlaw::ReservedBits);
+        }
+        if self.is_compressed() {
+            return Ok(L2Mapping::Compressed(self.compressed_extent(layout)));
+        }
+        let host = self.offset_bits();
+        if !layout.geometry.is_aligned(host) {
+            return Err(EntryFlaw::Unaligned);
+        }
+        let host = (host != HostOffset::ZERO).then_some(host);
+        let copied = self.is_copied();
+        match (self.0 & ZERO != 0, host) {
+            (true, _) if !layout.zero_flag => Err(EntryFlaw::ZeroFlagInV2),
+            (true, host) => Ok(L2Mapping::Zero { host, copied }),
+            (false, Some(host)) => Ok(L2Mapping::Standard { host, copied }),
+            (false, None) => Ok(L2Mapping::Unallocated),
+        }
+    }
+
+    /// Where a compressed descriptor says that its data is, reserved bits of the offset included.
+    #[must_use]
+    pub fn compressed_extent(self, layout: L2Layout) -> CompressedExtent {
+        let offset = self.0 & bit(layout.sectors_shift).wrapping_sub(1);
+        let additional =
+            self.0.checked_shr(layout.sectors_shift).unwrap_or(0) & layout.compressed_sectors_max().wrapping_sub(1);
+        // The count is below 2^13, the offset below 2^61.
+        let len = additional.saturating_add(1).saturating_mul(COMPRESSED_SECTOR);
+        CompressedExtent { host: HostOffset::new(offset), len_max: len.saturating_sub(offset % COMPRESSED_SECTOR) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout(cluster_bits: u32) -> L2Layout {
+        L2Layout::new(Geometry::new(cluster_bits, 4).expect("valid"), true)
+    }
+
+    #[test]
+    fn standard_and_zero_clusters() {
+        let host = HostOffset::new(0x5_0000);
+        let layout = layout(16);
+        let decode = |entry: L2Entry| entry.decode(layout);
+        assert_eq!(decode(L2Entry::standard(host, true)), Ok(L2Mapping::Standard { host, copied: true }));
+        assert_eq!(
+            decode(L2Entry::zero_allocated(host, false)),
+            Ok(L2Mapping::Zero { host: Some(host), copied: false })
+        );
+        assert_eq!(decode(L2Entry::ZERO_PLAIN), Ok(L2Mapping::Zero { host: None, copied: false }));
+        assert_eq!(decode(L2Entry::UNALLOCATED), Ok(L2Mapping::Unallocated));
+    }
+
+    #[test]
+    fn bad_entries_are_refused() {
+        let decode = |raw: u64| L2Entry::from_raw(raw).decode(layout(16));
+        assert_eq!(decode(0x5_0200), Err(EntryFlaw::Unaligned));
+        assert_eq!(decode(0x5_0002), Err(EntryFlaw::ReservedBits));
+        assert_eq!(decode(1 << 56), Err(EntryFlaw::ReservedBits));
+        let v2 = L2Layout::new(Geometry::new(16, 4).expect("valid"), false);
+        assert_eq!(L2Entry::ZERO_PLAIN.decode(v2), Err(EntryFlaw::ZeroFlagInV2));
+        // With 512-byte clusters the offset field reaches bit 60, of which only 56 may be used.
+        assert_eq!(L2Entry::from_raw(COMPRESSED | 1 << 56).decode(layout(9)), Err(EntryFlaw::ReservedBits));
+    }
+
+    #[test]
+    fn compressed_limits() {
+        assert_eq!(layout(21).compressed_offset_end().get(), 1 << 49);
+        assert_eq!(layout(9).compressed_offset_end().get(), 1 << 56);
+        assert_eq!(L2Entry::compressed(layout(21), HostOffset::new(1 << 49), 10), None);
+        assert_eq!(L2Entry::compressed(layout(9), HostOffset::new(0x1ff), 515), None);
+        assert_eq!(L2Entry::compressed(layout(9), HostOffset::new(0x1ff), 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn compressed_round_trip(cluster_bits in 9u32..=21, host in 0u64..1 << 48, len in 1u64..1 << 21) {
+            let layout = layout(cluster_bits);
+            let len = len.min(layout.geometry().cluster_size());
+            let entry = L2Entry::compressed(layout, HostOffset::new(host), len).expect("in range");
+            let Ok(L2Mapping::Compressed(extent)) = entry.decode(layout) else { panic!("compressed") };
+            prop_assert_eq!(extent.host.get(), host);
+            prop_assert!(len <= extent.len_max && extent.len_max < len + 512);
+            prop_assert_eq!(extent.end().get() % 512, 0);
+        }
+
+        #[test]
+        fn decode_never_panics(cluster_bits in 9u32..=21, raw: u64) {
+            let _ = L2Entry::from_raw(raw).decode(layout(cluster_bits));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What `info` tells about an image.
+
+use qemu_block::error::Result;
+use qemu_block::registry::resolve_backing_name;
+use qemu_block::types::{DriverInfo, FormatSpecific, InfoValue, SnapshotInfo};
+
+use crate::format::features::{Compatible, Incompatible};
+use crate::format::header::Version;
+use crate::format::snapshot::SnapshotEntry;
+use crate::image::Image;
+use crate::snapshots::read_snapshots;
+
+/// Facts about the image.
+pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
+    image.check_open()?;
+    let header = &image.meta.lock().await.header.clone();
+    let backing_filename = header.backing_name_text()?.map(str::to_owned);
+    let full_backing_filename =
+        backing_filename.as_deref().map(|name| resolve_backing_name(&image.filename, name));
+    let snapshots = read_snapshots(&image.storage, header).await?;
+    let mut fields = vec![("compat", InfoValue::Text(compat(image.version).to_owned()))];
+    fields.push(("compression-type", InfoValue::Text(image.compression.name().to_owned())));
+    if image.version == Version::V3 {
+        let lazy = header.compatible.contains(Compatible::LAZY_REFCOUNTS);
+        fields.push(("lazy-refcounts", InfoValue::Bool(lazy)));
+        if let Some(bitmaps) = crate::bitmaps::list(&image.storage, header).await? {
+            fields.push(("bitmaps", bitmaps));
+        }
+    }
+    fields.push(("refcount-bits", InfoValue::Int(u64::from(image.geo.refcount_bits()))));
+    if image.version == Version::V3 {
+        let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
+        fields.push(("corrupt", InfoValue::Bool(corrupt)));
+        fields.push(("extended-l2", InfoValue::Bool(false)));
+    }
+    Ok(DriverInfo {
+        cluster_size: Some(image.geo.cluster_size()),
+        dirty: Some(header.incompatible.contains(Incompatible::DIRTY)),
+        encrypted: false,
+        backing_filename,
+        full_backing_filename,
+        backing_format: header.backing_format(),
+        snapshots: snapshots.iter().map(snapshot_info).collect(),
+        format_specific: Some(FormatSpecific { type_name: "qcow2", fields }),
+        allocated_bytes: None,
+        // What is not mapped reads as zeros, or as the backing file, which a fresh image has no data from.
+        zero_init: true,
+    })
+}
+
+fn compat(version: Version) -> &'static str {
+    match version {
+        Version::V2 => "0.10",
+        Version::V3 => "1.1",
+    }
+}
+
+fn snapshot_info(entry: &SnapshotEntry) -> SnapshotInfo {
+    SnapshotInfo {
+        id: String::from_utf8_lossy(&entry.id).into_owned(),
+        name: String::from_utf8_lossy(&entry.name).into_owned(),
+        vm_state_bytes: entry.vm_state_bytes,
+        date_seconds: entry.date_seconds,
+        date_nanoseconds: entry.date_nanoseconds,
+        vm_clock_nanoseconds: entry.vm_clock_nanoseconds,
+        icount: entry.icount,
+    }
+}

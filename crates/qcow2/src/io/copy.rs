@@ -1,0 +1,67 @@
+//! What a write brings: bytes from memory, or a range of another file that the kernel copies.
+
+use qemu_block::aio::CopySource;
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::node::Node;
+use qemu_block::types::WriteFlags;
+use qemu_util::buf::IoVec;
+
+use crate::format::l2::L2Mapping;
+use crate::image::Image;
+use crate::units::HostOffset;
+
+/// The content of a write.
+pub(super) enum Payload {
+    Data(IoVec),
+    /// This many bytes of another file.
+    Copy(CopySource, u64),
+}
+
+impl Payload {
+    /// The `len` bytes from `offset` on.
+    pub(super) fn slice(&self, offset: u64, len: u64) -> Self {
+        match self {
+            Self::Data(data) => {
+                let start = usize::try_from(offset).expect("inside a buffer");
+                let end = usize::try_from(offset + len).expect("inside a buffer");
+                Self::Data(data.slice(start..end))
+            }
+            Self::Copy(source, _) => Self::Copy(CopySource { file: source.file.clone(), offset: source.offset + offset }, len),
+        }
+    }
+
+    /// Writes the content at `host`.
+    pub(super) async fn write_to(self, storage: &Node, host: HostOffset) -> Result<()> {
+        match self {
+            Self::Data(data) => storage.write(host.get(), data, WriteFlags::empty()).await,
+            Self::Copy(source, len) => storage.copy_from(host.get(), source, len).await,
+        }
+    }
+}
+
+impl Image {
+    /// Where the bytes of a guest range are in a file, if they are there verbatim and in one piece.
+    pub(crate) async fn copy_source_guest(&self, offset: u64, len: u64) -> Result<CopySource> {
+        self.check_open()?;
+        let range = self.cluster_range(offset, len);
+        let _range = self.ranges.lock(range, qemu_block::io::RangeMode::Shared).await;
+        let (first, end) = self.clusters_of(offset, len);
+        let run = self.meta.lock().await.lookup_run(first, end).await?;
+        let L2Mapping::Standard { host, .. } = run.mapping else { return Err(not_verbatim()) };
+        if run.end() < end {
+            return Err(not_verbatim());
+        }
+        let host = HostOffset::new(host.get() + (offset - self.geo.guest_start(first).get()));
+        super::read::check_inside(&self.storage, host, len, offset)?;
+        self.storage.copy_source(host.get(), len).await
+    }
+
+    /// Lets the kernel copy `len` bytes of `source` to guest offset `offset`.
+    pub(crate) async fn copy_range_guest(&self, offset: u64, source: CopySource, len: u64) -> Result<()> {
+        self.write_payload(offset, len, &Payload::Copy(source, len)).await
+    }
+}
+
+fn not_verbatim() -> BlockError {
+    BlockError::new(ErrorKind::Unsupported, "qcow2: the range is not stored verbatim in one piece")
+}

@@ -1,0 +1,128 @@
+//! What guest clusters map to.
+
+use qemu_block::error::Result;
+use smallvec::SmallVec;
+
+use crate::error::TableKind;
+use crate::format::l2::{L2Entry, L2Mapping};
+use crate::meta::Meta;
+use crate::units::{GuestCluster, HostOffset};
+
+/// A run ends after this many slices or holes of the L1 table, so that one look-up does a bounded amount of work.
+const STEPS_MAX: usize = 4096;
+
+/// Neighbouring guest clusters of one kind; clusters with a host offset follow one another on the host, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapRun {
+    /// First guest cluster.
+    pub(crate) start: GuestCluster,
+    /// How many.
+    pub(crate) n_clusters: u64,
+    /// What the first one maps to. Compressed clusters stand alone.
+    pub(crate) mapping: L2Mapping,
+}
+
+impl MapRun {
+    /// The cluster after the last one.
+    pub(crate) fn end(&self) -> GuestCluster {
+        GuestCluster::new(self.start.get() + self.n_clusters)
+    }
+
+    /// Whether a cluster with `next` right behind this run belongs to it.
+    fn continues(&self, next: L2Mapping, cluster_size: u64) -> bool {
+        let adjacent = |a: HostOffset, b: HostOffset| a.get() + self.n_clusters * cluster_size == b.get();
+        match (self.mapping, next) {
+            (L2Mapping::Unallocated, L2Mapping::Unallocated)
+            | (L2Mapping::Zero { host: None, .. }, L2Mapping::Zero { host: None, .. }) => true,
+            (
+                L2Mapping::Zero { host: Some(a), copied: x },
+                L2Mapping::Zero { host: Some(b), copied: y },
+            )
+            | (L2Mapping::Standard { host: a, copied: x }, L2Mapping::Standard { host: b, copied: y }) => {
+                x == y && adjacent(a, b)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The runs of a request, in order.
+pub(crate) type MapRuns = SmallVec<[MapRun; 4]>;
+
+impl Meta {
+    /// What the clusters from `first` to before `end` map to, all of them.
+    pub(crate) async fn lookup(&mut self, first: GuestCluster, end: GuestCluster) -> Result<MapRuns> {
+        let mut runs = MapRuns::new();
+        let mut at = first;
+        while at < end {
+            let run = self.lookup_run(at, end).await?;
+            at = run.end();
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    /// What `first` and the clusters after it map to, as far as they are of one kind, but not to `end` or beyond.
+    pub(crate) async fn lookup_run(&mut self, first: GuestCluster, end: GuestCluster) -> Result<MapRun> {
+        let mut run: Option<MapRun> = None;
+        let mut at = first;
+        for _ in 0..STEPS_MAX {
+            let before = at;
+            at = self.extend_run(&mut run, at, end).await?;
+            if at == before || at >= end {
+                break;
+            }
+        }
+        Ok(run.expect("the range is not empty, so its first cluster was looked at"))
+    }
+
+    /// Looks at the clusters from `at` on that one L2 slice, or a hole in the L1 table, describes; returns the first one
+    /// that does not belong to the run.
+    async fn extend_run(
+        &mut self,
+        run: &mut Option<MapRun>,
+        at: GuestCluster,
+        end: GuestCluster,
+    ) -> Result<GuestCluster> {
+        let position = self.geo.split(self.geo.guest_start(at));
+        let left = end.get() - at.get();
+        let Some(table) = self.l2_table(position.l1_index).await? else {
+            let n_tables = self.l1.zero_run(position.l1_index).max(1) as u64;
+            let n = n_tables * self.geo.l2_entries() as u64 - position.l2_index as u64;
+            return Ok(append(run, at, L2Mapping::Unallocated, n.min(left), self.geo.cluster_size()));
+        };
+        let (slice, byte) = self.slice_of(table.offset, position.l2_index as u64 * 8);
+        let slot = self.l2_slot(slice).await?;
+        let layout = self.layout;
+        let entries = self.l2.bytes(slot)[byte..].as_chunks::<8>().0;
+        let mut at = at;
+        for (i, raw) in entries.iter().take(usize::try_from(left).unwrap_or(usize::MAX)).enumerate() {
+            let entry = L2Entry::from_raw(u64::from_be_bytes(*raw));
+            let mapping = match entry.decode(layout) {
+                Ok(mapping) => table.shared_or(mapping),
+                // What was found before the damaged entry is still good.
+                Err(_) if run.is_some() => return Ok(at),
+                Err(flaw) => {
+                    let index = position.l2_index + i;
+                    return Err(flaw.at(TableKind::L2, table.offset.get(), index, entry.raw()).into());
+                }
+            };
+            let next = append(run, at, mapping, 1, self.geo.cluster_size());
+            if next == at {
+                break;
+            }
+            at = next;
+        }
+        Ok(at)
+    }
+}
+
+/// Adds `n` clusters at `at` to the run if they belong to it; returns the cluster behind the run.
+fn append(run: &mut Option<MapRun>, at: GuestCluster, mapping: L2Mapping, n: u64, cluster_size: u64) -> GuestCluster {
+    match run {
+        None => *run = Some(MapRun { start: at, n_clusters: n, mapping }),
+        Some(run) if run.continues(mapping, cluster_size) => run.n_clusters += n,
+        Some(_) => return at,
+    }
+    GuestCluster::new(at.get() + n)
+}

@@ -1,0 +1,93 @@
+//! L2 tables: finding the one for a guest cluster, making it, and copying one that a snapshot shares.
+
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::types::WriteFlags;
+
+use crate::alloc::overlap_error;
+use crate::error::TableKind;
+use crate::format::l1::L1Entry;
+use crate::format::l2::L2Mapping;
+use crate::meta::Meta;
+use crate::overlap::Region;
+use crate::units::{ClusterCount, HostOffset};
+
+/// An L2 table of the active state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TableRef {
+    pub(super) offset: HostOffset,
+    /// Whether no snapshot shares the table, so that its entries may change in place.
+    owned: bool,
+}
+
+impl TableRef {
+    /// The mapping, with clusters counted as shared when the table itself is.
+    pub(super) fn shared_or(self, mapping: L2Mapping) -> L2Mapping {
+        match mapping {
+            L2Mapping::Standard { host, copied } => L2Mapping::Standard { host, copied: copied && self.owned },
+            L2Mapping::Zero { host, copied } => L2Mapping::Zero { host, copied: copied && self.owned },
+            other => other,
+        }
+    }
+}
+
+impl Meta {
+    /// The L2 table that entry `index` of the L1 table names, if there is one.
+    pub(super) async fn l2_table(&mut self, index: usize) -> Result<Option<TableRef>> {
+        self.load_l1(index).await?;
+        let entry = L1Entry::from_raw(self.l1.entry(index));
+        let table = entry.decode(self.geo).map_err(|flaw| {
+            BlockError::from(flaw.at(TableKind::ActiveL1, self.l1.offset().get(), index, entry.raw()))
+        })?;
+        Ok(table.map(|offset| TableRef { offset, owned: entry.is_copied() }))
+    }
+
+    /// The L2 table for entry `index`, to change it: made or copied if need be.
+    pub(super) async fn writable_table(&mut self, index: usize) -> Result<HostOffset> {
+        match self.l2_table(index).await? {
+            None => self.make_table(index).await,
+            Some(table) if !table.owned => self.copy_table(index, table.offset).await,
+            Some(table) => {
+                let len = self.geo.cluster_size();
+                match self.regions.hit(table.offset, len, Some(Region::L2Table), self.geo) {
+                    None => Ok(table.offset),
+                    Some(region) => Err(overlap_error(region.name(), table.offset)),
+                }
+            }
+        }
+    }
+
+    async fn make_table(&mut self, index: usize) -> Result<HostOffset> {
+        if index >= self.l1.n_entries() {
+            return Err(BlockError::new(ErrorKind::BadRequest, "qcow2: the request lies past the end of the L1 table"));
+        }
+        let reserved = self.allocate(ClusterCount::ONE).await?;
+        if let Err(error) = self.zero_table_cluster(reserved.run.start, reserved.fresh, Region::L2Table).await {
+            self.unreserve(reserved.run).await?;
+            return Err(error);
+        }
+        let offset = self.geo.host_start(reserved.run.start);
+        self.l1.put(index, L1Entry::table(offset, true).raw());
+        self.regions.add_l2_table(offset, self.geo);
+        Ok(offset)
+    }
+
+    /// A private copy of the table at `shared`. The shared one cannot be dirty: nobody changes it in place.
+    async fn copy_table(&mut self, index: usize, shared: HostOffset) -> Result<HostOffset> {
+        let table_end = shared.get().saturating_add(self.geo.cluster_size());
+        if table_end > self.storage.len() {
+            let text = format!("qcow2: the L2 table at offset {:#x} lies past the end of the image file", shared.get());
+            return Err(BlockError::new(ErrorKind::Truncated, text));
+        }
+        let entries = self.storage.read_bytes(shared.get(), self.geo.cluster_len()).await?;
+        let reserved = self.allocate(ClusterCount::ONE).await?;
+        let offset = self.geo.host_start(reserved.run.start);
+        if let Err(error) = self.storage.write(offset.get(), entries.into(), WriteFlags::empty()).await {
+            self.unreserve(reserved.run).await?;
+            return Err(error);
+        }
+        self.l1.put(index, L1Entry::table(offset, true).raw());
+        self.regions.add_l2_table(offset, self.geo);
+        self.release_cluster(shared);
+        Ok(offset)
+    }
+}

@@ -1,0 +1,127 @@
+//! All metadata of an open image that can change: what the one metadata lock protects.
+//!
+//! The lock is held while tables are looked at and changed, which may include loading or writing back a table, and never
+//! across data I/O. The lock order is: guest ranges ([`RangeLock`](qemu_block::io::RangeLock)), then this lock.
+
+use std::sync::Arc;
+
+use qemu_block::error::Result;
+use qemu_block::node::Node;
+use qemu_util::primitive::atomic::AtomicBool;
+
+use crate::alloc::{AllocState, Releases};
+use crate::cache::entry_table::EntryTable;
+use crate::cache::slices::SliceCache;
+use crate::format::header::{Header, Version};
+use crate::format::l1::L1Entry;
+use crate::format::l2::L2Layout;
+use crate::format::refcount::ReftableEntry;
+use crate::overlap::MetadataRegions;
+use crate::units::{Geometry, HostOffset};
+
+/// Bytes of L2 tables kept in memory at most: 32 MiB map 256 GiB of 64 KiB clusters. QEMU: `l2-cache-size`.
+const L2_CACHE_BYTES: usize = 32 << 20;
+/// Bytes of refcount blocks kept in memory at most.
+const REFBLOCK_CACHE_BYTES: usize = 4 << 20;
+/// Tables are cached in slices of at most this many bytes. QEMU: `l2-cache-entry-size`.
+const SLICE_BYTES_MAX: u64 = 4096;
+
+/// The changing metadata. See the module's description.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    pub(crate) geo: Geometry,
+    /// How L2 entries are read and written.
+    pub(crate) layout: L2Layout,
+    pub(crate) storage: Arc<Node>,
+    /// The header as it is on disk.
+    pub(crate) header: Header,
+    pub(crate) l1: EntryTable,
+    pub(crate) l2: SliceCache,
+    pub(crate) reftable: EntryTable,
+    pub(crate) refblocks: SliceCache,
+    pub(crate) regions: MetadataRegions,
+    pub(crate) alloc: AllocState,
+    pub(crate) releases: Releases,
+    /// A write was given up while its I/O was under way; see [`DataWrite`](crate::image::DataWrite).
+    pub(crate) abandoned: Arc<AtomicBool>,
+}
+
+impl Meta {
+    /// The metadata of the image that `storage` holds; no table is read yet.
+    pub(crate) fn new(storage: Arc<Node>, header: Header, abandoned: Arc<AtomicBool>) -> Self {
+        let geo = header.geometry;
+        let slice_bytes = usize::try_from(geo.cluster_size().min(SLICE_BYTES_MAX)).expect("at most 4 KiB");
+        let n_reftable_entries = usize::try_from(geo.reftable_entries(header.reftable.count)).expect("at most 8 MiB");
+        let zero_flag = header.version == Version::V3;
+        Self {
+            l1: EntryTable::new("L1 table", header.l1.offset, header.l1.count as usize),
+            l2: SliceCache::new("an L2 table", slice_bytes, L2_CACHE_BYTES),
+            reftable: EntryTable::new("refcount table", header.reftable.offset, n_reftable_entries),
+            refblocks: SliceCache::new("a refcount block", slice_bytes, REFBLOCK_CACHE_BYTES),
+            regions: MetadataRegions::new(&header, geo),
+            alloc: AllocState::new(&storage, geo),
+            releases: Releases::default(),
+            abandoned,
+            layout: L2Layout::new(geo, zero_flag),
+            geo,
+            storage,
+            header,
+        }
+    }
+
+    /// Loads the chunk of the L1 table with entry `index`.
+    pub(crate) async fn load_l1(&mut self, index: usize) -> Result<()> {
+        if let Some(loaded) = self.l1.load(&self.storage, index).await? {
+            for (_, entry) in loaded.map(|i| (i, self.l1.entry(i))).filter(|(_, entry)| *entry != 0) {
+                self.regions.add_l2_table(L1Entry::from_raw(entry).offset_bits(), self.geo);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the chunk of the refcount table with entry `index`.
+    pub(crate) async fn load_reftable(&mut self, index: usize) -> Result<()> {
+        if let Some(loaded) = self.reftable.load(&self.storage, index).await? {
+            for entry in loaded.map(|i| self.reftable.entry(i)).filter(|entry| *entry != 0) {
+                self.regions.add_refblock(ReftableEntry::from_raw(entry).offset_bits(), self.geo);
+            }
+        }
+        Ok(())
+    }
+
+    /// The offset of the slice, and the index within it, of entry `index` of the table at `table`.
+    pub(crate) fn slice_of(&self, table: HostOffset, byte_in_table: u64) -> (HostOffset, usize) {
+        let slice_bytes = self.l2.slice_bytes() as u64;
+        let in_slice = byte_in_table % slice_bytes;
+        let offset = HostOffset::new(table.get() + (byte_in_table - in_slice));
+        (offset, usize::try_from(in_slice).expect("inside a slice"))
+    }
+
+    /// The slot with the L2 slice at `offset`, loaded if need be.
+    pub(crate) async fn l2_slot(&mut self, offset: HostOffset) -> Result<usize> {
+        if let Some(slot) = self.l2.find(offset) {
+            return Ok(slot);
+        }
+        if !self.l2.has_room() {
+            Box::pin(self.write_back()).await?;
+        }
+        self.l2.load(&self.storage, offset).await
+    }
+
+    /// The slot with the refcount block slice at `offset`, loaded if need be.
+    pub(crate) async fn refblock_slot(&mut self, offset: HostOffset) -> Result<usize> {
+        if let Some(slot) = self.refblocks.find(offset) {
+            return Ok(slot);
+        }
+        self.make_refblock_room().await?;
+        self.refblocks.load(&self.storage, offset).await
+    }
+
+    /// Counts may be written at any time, so dirty blocks need nothing else to go first.
+    pub(crate) async fn make_refblock_room(&mut self) -> Result<()> {
+        if !self.refblocks.has_room() {
+            self.refblocks.write_dirty(&self.storage).await?;
+        }
+        Ok(())
+    }
+}

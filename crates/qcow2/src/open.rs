@@ -1,0 +1,131 @@
+//! Opening an image. Everything is validated before anything is written (rule R1).
+
+use std::sync::Arc;
+
+use qemu_block::driver::OpenRequest;
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::node::Node;
+use qemu_block::options::OptionValue;
+use qemu_block::types::{OpenFlags, WriteFlags};
+use qemu_util::buf::IoBuf;
+
+use crate::error::FormatError;
+use crate::format::features::{Autoclear, Incompatible};
+use crate::format::header::{FEATURES_OFFSET, Header, V2_BYTES};
+use crate::image::{Image, ImageParts};
+
+/// The autoclear features follow the incompatible and the compatible ones, eight bytes each.
+const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
+
+/// Opens the image that `request.storage` holds.
+pub(crate) async fn open(request: &mut OpenRequest) -> Result<Image> {
+    let no_storage = || BlockError::new(ErrorKind::InvalidArgument, "A block device must be specified for \"file\"");
+    let storage = request.storage.take().ok_or_else(no_storage)?;
+    let header = read_header(&storage).await?;
+    let name = header.backing_name_text()?.map(str::to_owned);
+    if !request.flags.contains(OpenFlags::CHECK) {
+        header.check_file_len(storage.len())?;
+    }
+    check_policy(&header, request.flags)?;
+    let backing = open_backing(request, &storage, &header, name.as_deref()).await?;
+    if request.flags.contains(OpenFlags::WRITE) {
+        clear_unmaintained(&storage, &header).await?;
+    }
+    let sparse_storage = has_holes(&storage).await?;
+    Ok(Image::new(ImageParts {
+        header,
+        sparse_storage,
+        storage,
+        backing,
+        services: request.context.services().clone(),
+        filename: request.filename.clone(),
+        flags: request.flags,
+    }))
+}
+
+/// Reads and parses the first cluster.
+pub(crate) async fn read_header(storage: &Node) -> Result<Header> {
+    let file_len = storage.len();
+    let start = read_start(storage, V2_BYTES as u64).await?;
+    let wanted = Header::wanted_len(&start)?;
+    let first_cluster = read_start(storage, wanted).await?;
+    Ok(Header::parse(&first_cluster, file_len)?)
+}
+
+/// The first `len` bytes of the file, or all of it if it is shorter.
+async fn read_start(storage: &Node, len: u64) -> Result<IoBuf> {
+    let len = usize::try_from(len.min(storage.len())).expect("at most a cluster");
+    if len == 0 {
+        return Err(FormatError::NotQcow2.into());
+    }
+    storage.read_bytes(0, len).await
+}
+
+/// Refuses to write to images that say that they are damaged.
+fn check_policy(header: &Header, flags: OpenFlags) -> Result<()> {
+    if !flags.contains(OpenFlags::WRITE) {
+        return Ok(());
+    }
+    if header.incompatible.contains(Incompatible::CORRUPT) {
+        let text = "qcow2: Image is corrupt; cannot be opened read/write";
+        return Err(BlockError::new(ErrorKind::PermissionDenied, text));
+    }
+    if header.incompatible.contains(Incompatible::DIRTY) {
+        let text = "qcow2: Image was not closed cleanly; it has to be repaired before it can be opened read/write";
+        return Err(BlockError::new(ErrorKind::Unsupported, text));
+    }
+    Ok(())
+}
+
+async fn open_backing(
+    request: &mut OpenRequest,
+    storage: &Arc<Node>,
+    header: &Header,
+    name: Option<&str>,
+) -> Result<Option<Arc<Node>>> {
+    let refused = match request.options.take("backing") {
+        None => false,
+        Some(OptionValue::Null) => true,
+        Some(OptionValue::Text(text)) if text.is_empty() => true,
+        Some(_) => {
+            let text = "qcow2: references to nodes by name are not supported for 'backing'";
+            return Err(BlockError::new(ErrorKind::Unsupported, text));
+        }
+    };
+    let options = request.options.take_sub("backing");
+    if refused || request.flags.contains(OpenFlags::NO_BACKING) || (name.is_none() && options.is_empty()) {
+        return Ok(None);
+    }
+    let format = header.backing_format();
+    let format = format.as_deref().filter(|format| !format.is_empty());
+    let backing = request
+        .context
+        .open_backing(
+            &request.filename,
+            storage.identity(),
+            name.unwrap_or_default(),
+            format,
+            options,
+            request.flags,
+        )
+        .await?;
+    Ok(Some(backing))
+}
+
+/// Clears the features that this driver does not keep consistent when it writes (rule R16).
+async fn clear_unmaintained(storage: &Node, header: &Header) -> Result<()> {
+    let kept = header.autoclear & Autoclear::MAINTAINED;
+    if kept == header.autoclear {
+        return Ok(());
+    }
+    let word = IoBuf::copy_of(&kept.bits().to_be_bytes());
+    storage.write(AUTOCLEAR_OFFSET, word.into(), WriteFlags::empty()).await?;
+    storage.flush().await
+}
+
+/// Whether the file has so many holes that some of the image's data clusters probably are holes, too: an image with
+/// preallocated metadata, for instance. QEMU: `qcow2_detect_metadata_preallocation`.
+async fn has_holes(storage: &Node) -> Result<bool> {
+    let allocated = storage.allocated_bytes().await?;
+    Ok(allocated.is_some_and(|allocated| allocated < storage.len() / 4 * 3))
+}

@@ -1,0 +1,106 @@
+//! A folder for images, our driver, and the reference tool.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use qcow2::Qcow2Driver;
+use qemu_block::aio::Services;
+use qemu_block::options::{Options, check_create_options};
+use qemu_block::registry::{OpenContext, OpenSpec, Registry};
+use qemu_block::types::{CheckFixes, OpenFlags};
+
+/// A temporary folder and a graph that knows our driver.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+    context: OpenContext,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::new(Services::new());
+        registry.register(Arc::new(Qcow2Driver));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, context: OpenContext::new(Arc::new(registry)) }
+    }
+
+    /// The path of a file in the folder.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Creates an image; fails with the text that the user would see.
+    pub(crate) fn create(&self, name: &str, options: &str, size: &str) -> Result<(), String> {
+        let path = self.path(name);
+        let created = (|| {
+            let mut options = Options::parse_keyval(options, None)?;
+            options.set("size", size);
+            let schema = self.context.create_schema("qcow2", Some(&path))?;
+            let options = check_create_options(&schema, &options)?;
+            block_on(self.context.create("qcow2", &path, options))
+        })();
+        created.map_err(|error| error.chain())
+    }
+
+    /// Checks an image with our driver: the counters that are not zero, by the reference's names.
+    pub(crate) fn check(&self, name: &str) -> Vec<(String, u64)> {
+        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(OpenFlags::CHECK);
+        let report = block_on(async {
+            let node = self.context.open(spec).await?;
+            let report = node.check(CheckFixes::Nothing).await;
+            node.close().await?;
+            report
+        });
+        let report = report.expect("checkable");
+        let counters = [
+            ("image-end-offset", report.image_end_offset),
+            ("total-clusters", report.total_clusters),
+            ("corruptions", report.corruptions),
+            ("check-errors", report.check_errors),
+            ("leaks", report.leaks),
+            ("allocated-clusters", report.allocated_clusters),
+        ];
+        counters.into_iter().filter(|(_, value)| *value != 0).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// Runs the reference; returns its exit code and everything that it printed.
+pub(crate) fn oracle(args: &[&str]) -> (i32, String) {
+    let output = Command::new("qemu-img").args(args).output().expect("qemu-img is installed");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Runs commands of the reference's `qemu-io` on an image.
+pub(crate) fn qemu_io(path: &str, commands: &[&str]) {
+    let mut tool = Command::new("qemu-io");
+    tool.args(["-f", "qcow2"]);
+    commands.iter().for_each(|command| {
+        tool.args(["-c", command]);
+    });
+    let output = tool.arg(path).output().expect("qemu-io is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Drives a future on this thread: drivers need nothing but a waker.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
