@@ -1,0 +1,6 @@
+//! From the words of a command line to what a command needs.
+
+pub(crate) mod common;
+pub(crate) mod getopt;
+pub(crate) mod number;
+pub(crate) mod program;

@@ -1,0 +1,117 @@
+//! The program's own options: `qemu-img [standard options] COMMAND …`.
+
+use std::ffi::OsString;
+
+use crate::cli::getopt::{Flag, Operands, Parser};
+use crate::commands::{self, Command};
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::messages;
+
+/// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
+/// it is not our own version, which follows in parentheses.
+const COMPATIBLE_VERSION: &str = "10.0.2";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Version,
+    Trace,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::switch(Id::Version, Some('V'), &["version"]),
+    Flag::value(Id::Trace, Some('T'), &["trace"]),
+];
+
+/// Runs the program with `arguments`, its own name not among them.
+pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
+    let words = arguments.into_iter().map(into_text).collect::<Result<Vec<_>, _>>()?;
+    if words.is_empty() {
+        return Err(Failure::usage("", "Not enough arguments"));
+    }
+    let mut parser = Parser::with_mode("", FLAGS, words, Operands::EndOptions);
+    while let Some(given) = parser.next()? {
+        match given.id {
+            Id::Help => return print(&help_text()),
+            Id::Version => return print(&version_text()),
+            Id::Trace => return Err(Failure::new("--trace: this build has no trace points")),
+        }
+    }
+    let mut operands = parser.into_operands();
+    if operands.is_empty() {
+        return Err(Failure::usage("", "Not enough arguments"));
+    }
+    let rest = operands.split_off(1);
+    let name = operands.concat();
+    match commands::ALL.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(rest),
+        None => Err(Failure::usage("", format!("Command not found: {name}"))),
+    }
+}
+
+/// Prints `text` as the result of a command.
+pub(crate) fn print(text: &str) -> CommandResult {
+    messages::print(text)?;
+    Ok(Outcome::Success)
+}
+
+/// File names reach the block layer as text.
+fn into_text(word: OsString) -> Result<String, Failure> {
+    word.into_string().map_err(|word| {
+        Failure::new(format!("The argument '{}' is not valid UTF-8, which is not supported", word.to_string_lossy()))
+    })
+}
+
+fn version_text() -> String {
+    format!("qemu-img version {COMPATIBLE_VERSION} (compatible; qemu-img in Rust {})\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The program's help. Three consumers search it for a synopsis line of a command, with patterns such as
+/// `\binfo\b.*-U\b`, to learn whether an option exists; so each command has its whole synopsis on one line.
+fn help_text() -> String {
+    let mut text = version_text();
+    text.push_str(
+        "Works on disk image files.\n\n\
+         Usage: qemu-img [-h | --help] [-V | --version] COMMAND [options of the command]\n\n\
+         Commands ('qemu-img COMMAND --help' explains one):\n\n",
+    );
+    for Command { name, summary, synopsis, .. } in commands::ALL {
+        text.push_str(&format!("  {name} {synopsis}\n        {summary}\n"));
+    }
+    text.push_str("\nSizes and offsets are in bytes, or have a suffix: K, M, G, T, P and E mean powers of 1024.\n");
+    text.push_str("Image formats: qcow2 raw\nProtocols: file host_device null-aio null-co\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// cinder: `qemu-img version ([0-9\.]*)`.
+    #[test]
+    fn the_version_can_be_read_by_programs() {
+        let text = version_text();
+        let rest = text.strip_prefix("qemu-img version ").expect("starts like the reference's");
+        let number: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        assert_eq!(number, COMPATIBLE_VERSION);
+    }
+
+    /// libguestfs: `grep -E '\binfo\b.*-U\b'`; CloudStack: contains `--target-is-zero`.
+    #[test]
+    fn feature_probes_find_what_they_look_for() {
+        let text = help_text();
+        let has_line = |word: &str, option: &str| {
+            text.lines().any(|line| line.trim_start().starts_with(word) && line.contains(option))
+        };
+        assert!(has_line("info ", "[-U]"));
+        assert!(has_line("convert ", "--target-is-zero"));
+    }
+
+    #[test]
+    fn commands_must_exist() {
+        let result = run(vec!["nonesuch".into()]);
+        let Err(Failure::Text(text)) = result else { panic!("unexpected {result:?}") };
+        assert_eq!(text, "qemu-img: Command not found: nonesuch\nTry 'qemu-img --help' for more info");
+    }
+}

@@ -1,0 +1,194 @@
+//! The arguments of `bench`.
+
+use super::COMMAND;
+use super::load::Mode;
+use crate::cli::common::{ImageArg, one_filename, parse_cache};
+use crate::cli::getopt::{Flag, Parser};
+use crate::cli::number::{COUNT_MAX, SIZE_MAX, parse_number};
+use crate::failure::Failure;
+
+/// Bytes that the buffers of all requests in flight may take. More is a mistyped number.
+const BUFFERS_LEN_MAX: u64 = 16 << 30;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Format,
+    ImageOpts,
+    Cache,
+    Count,
+    Depth,
+    Offset,
+    BufferSize,
+    StepSize,
+    Aio,
+    Native,
+    Write,
+    Pattern,
+    FlushInterval,
+    NoDrain,
+    ForceShare,
+    Quiet,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::value(Id::Format, Some('f'), &["format"]),
+    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
+    Flag::value(Id::Cache, Some('t'), &["cache"]),
+    Flag::value(Id::Count, Some('c'), &["count"]),
+    Flag::value(Id::Depth, Some('d'), &["depth"]),
+    Flag::value(Id::Offset, Some('o'), &["offset"]),
+    Flag::value(Id::BufferSize, Some('s'), &["buffer-size"]),
+    Flag::value(Id::StepSize, Some('S'), &["step-size"]),
+    Flag::value(Id::Aio, Some('i'), &["aio"]),
+    Flag::switch(Id::Native, Some('n'), &["native"]),
+    Flag::switch(Id::Write, Some('w'), &["write"]),
+    Flag::value(Id::Pattern, None, &["pattern"]),
+    Flag::value(Id::FlushInterval, None, &["flush-interval"]),
+    Flag::switch(Id::NoDrain, None, &["no-drain"]),
+    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::switch(Id::Quiet, Some('q'), &[]).also(&["quiet"]),
+];
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub(super) struct Arguments {
+    /// The image.
+    pub(super) image: ImageArg,
+    /// What requests do.
+    pub(super) mode: Mode,
+    /// How many requests; at least one.
+    pub(super) count: u64,
+    /// How many of them at a time; at least one.
+    pub(super) depth: u64,
+    /// Their length in bytes; at least one.
+    pub(super) buffer_len: u64,
+    /// Offset of the first, in bytes.
+    pub(super) offset: u64,
+    /// Bytes from one offset to the next.
+    pub(super) step: u64,
+    /// Flush after that many writes.
+    pub(super) flush_interval: Option<u64>,
+    /// Wait for the writes in flight before a flush.
+    pub(super) drain: bool,
+}
+
+/// The arguments; none when the user asks for help.
+pub(super) fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+    let mut arguments = Arguments {
+        image: ImageArg::default(),
+        mode: Mode::Read,
+        count: 75_000,
+        depth: 64,
+        buffer_len: 4096,
+        offset: 0,
+        step: 0,
+        flush_interval: None,
+        drain: true,
+    };
+    let (mut write, mut pattern) = (false, 0);
+    while let Some(given) = parser.next()? {
+        let number = |what: &str, min, max| parse_number(what, &given.value, min..=max);
+        match given.id {
+            Id::Help => return Ok(None),
+            Id::Format => arguments.image.format = Some(given.value),
+            Id::ImageOpts => arguments.image.image_opts = true,
+            Id::Cache => arguments.image.cache = Some(parse_cache(&given.value, |_| "Invalid cache mode".to_owned())?),
+            Id::Count => arguments.count = number("request count", 1, COUNT_MAX)?,
+            Id::Depth => arguments.depth = number("queue depth", 1, COUNT_MAX)?,
+            Id::Offset => arguments.offset = number("offset", 0, SIZE_MAX)?,
+            Id::BufferSize => arguments.buffer_len = number("buffer size", 1, COUNT_MAX)?,
+            Id::StepSize => arguments.step = number("step size", 0, COUNT_MAX)?,
+            Id::Aio => check_engine(&given.value)?,
+            Id::Native => check_engine("native")?,
+            Id::Write => write = true,
+            Id::Pattern => pattern = number("pattern byte", 0, u8::MAX.into())?,
+            Id::FlushInterval => arguments.flush_interval = Some(number("flush interval", 0, COUNT_MAX)?),
+            Id::NoDrain => arguments.drain = false,
+            Id::ForceShare => arguments.image.force_share = true,
+            // The reference prints its three lines all the same, and they are all there is.
+            Id::Quiet => {}
+        }
+    }
+    if write {
+        arguments.mode = Mode::Write { pattern: u8::try_from(pattern).expect("the range was checked") };
+    }
+    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    check(arguments).map(Some)
+}
+
+/// Checks what depends on several arguments, and fills in what follows from others.
+fn check(mut arguments: Arguments) -> Result<Arguments, Failure> {
+    arguments.flush_interval = arguments.flush_interval.filter(|interval| *interval > 0);
+    match arguments.flush_interval {
+        Some(_) if arguments.mode == Mode::Read => {
+            return Err(Failure::new("--flush-interval is only available in write tests"));
+        }
+        Some(interval) if interval < arguments.depth => {
+            return Err(Failure::new("Flush interval can't be smaller than depth"));
+        }
+        _ => {}
+    }
+    arguments.image.check_exclusive("--format")?;
+    if arguments.step == 0 {
+        arguments.step = arguments.buffer_len;
+    }
+    if arguments.depth.min(arguments.count) * arguments.buffer_len > BUFFERS_LEN_MAX {
+        let Arguments { depth, buffer_len, .. } = arguments;
+        let problem = format!("{depth} requests of {buffer_len} bytes at a time need too much memory");
+        return Err(Failure::new(problem));
+    }
+    Ok(arguments)
+}
+
+fn check_engine(name: &str) -> Result<(), Failure> {
+    match name {
+        "threads" => Ok(()),
+        "native" | "io_uring" => Err(Failure::new(format!("aio={name} is not supported yet; use aio=threads"))),
+        _ => Err(Failure::new(format!("Invalid aio option: {name}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Option<Arguments>, Failure> {
+        parse(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    #[track_caller]
+    fn refuse(words: &[&str], text: &str) {
+        let Err(Failure::Text(complaint)) = parse_words(words) else { panic!("{words:?} is accepted") };
+        assert_eq!(complaint, format!("qemu-img: {text}"));
+    }
+
+    #[test]
+    fn defaults_are_the_references() {
+        let arguments = parse_words(&["x"]).expect("valid").expect("no help");
+        assert_eq!((arguments.count, arguments.depth, arguments.buffer_len, arguments.step), (75_000, 64, 4096, 4096));
+        assert_eq!((arguments.mode, arguments.flush_interval), (Mode::Read, None));
+    }
+
+    #[test]
+    fn values_are_checked() {
+        refuse(&["-c", "0", "x"], "Invalid request count specified. Must be between 1 and 2147483647.");
+        refuse(&["-d", "x", "x"], "Invalid queue depth specified: 'x'.");
+        refuse(&["--pattern", "256", "x"], "Invalid pattern byte specified. Must be between 0 and 255.");
+        refuse(&["-t", "foo", "x"], "Invalid cache mode");
+        refuse(&["-i", "foo", "x"], "Invalid aio option: foo");
+        refuse(&["-n", "x"], "aio=native is not supported yet; use aio=threads");
+        refuse(&["--flush-interval", "100", "x"], "--flush-interval is only available in write tests");
+        refuse(&["--flush-interval", "10", "-w", "x"], "Flush interval can't be smaller than depth");
+        refuse(&["-s", "2147483647", "x"], "64 requests of 2147483647 bytes at a time need too much memory");
+    }
+
+    #[test]
+    fn a_write_test_has_a_pattern() {
+        let arguments = parse_words(&["-w", "--pattern=0x10", "--flush-interval=0", "x"]).expect("valid");
+        let arguments = arguments.expect("no help");
+        assert_eq!((arguments.mode, arguments.flush_interval), (Mode::Write { pattern: 16 }, None));
+    }
+}

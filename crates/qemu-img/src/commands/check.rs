@@ -1,0 +1,291 @@
+//! `qemu-img check`: is the metadata of an image consistent?
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | no errors |
+//! | 1 | the check could not be done, or not completely |
+//! | 2 | corrupt |
+//! | 3 | leaked clusters, no other errors |
+//! | 63 | the format has nothing to check |
+//!
+//! QEMU: `img_check`, `dump_human_image_check` (qemu-img.c)
+
+use std::fmt::Write;
+
+use qemu_block::error::ErrorKind;
+use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
+
+use super::Command;
+use crate::cli::common::{ImageArg, OutputFormat, one_filename, parse_cache, refuse_object};
+use crate::cli::getopt::{Flag, Parser};
+use crate::cli::program;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::human::percent;
+use crate::output::json::Json;
+use crate::output::messages;
+use crate::session::Session;
+
+/// The command.
+pub(crate) const COMMAND: Command = Command {
+    name: "check",
+    summary: "Checks the consistency of an image's metadata.",
+    synopsis: "[--object OBJDEF] [-q] [--image-opts | -f FMT] [-T CACHE] [--output human|json] [-U] FILENAME",
+    run,
+};
+
+const OPTIONS: &str = "\
+  -h, --help           print this text
+  -q, --quiet          print nothing but errors
+  -f, --format FMT     the image's format; recognised by its content if not given
+      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
+  -T, --cache CACHE    none, writeback (the default), writethrough, directsync or unsafe
+  -U, --force-share    open the image even if another process is writing to it
+      --output FORM    print text (human, the default) or JSON (json)
+  -r, --repair WHAT    not supported yet
+      --object OBJDEF  not supported yet
+  FILENAME             the image
+
+Exit status: 0 no errors, 1 the check failed, 2 corrupt, 3 leaked clusters only, 63 the format has no checks.
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Format,
+    Cache,
+    Repair,
+    Output,
+    Object,
+    ImageOpts,
+    ForceShare,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
+    Flag::value(Id::Format, Some('f'), &["format"]),
+    Flag::value(Id::Cache, Some('T'), &["cache"]),
+    Flag::value(Id::Repair, Some('r'), &["repair"]),
+    Flag::value(Id::Output, None, &["output"]),
+    Flag::value(Id::Object, None, &["object"]),
+    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
+    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+];
+
+#[derive(Debug, Default)]
+struct Arguments {
+    image: ImageArg,
+    output: OutputFormat,
+    quiet: bool,
+}
+
+/// The arguments; none when the user asks for help.
+fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+    let mut arguments = Arguments::default();
+    let mut cache = None;
+    while let Some(given) = parser.next()? {
+        match given.id {
+            Id::Help => return Ok(None),
+            Id::Quiet => arguments.quiet = true,
+            Id::Format => arguments.image.format = Some(given.value),
+            Id::Cache => cache = Some(given.value),
+            Id::Repair => return Err(refuse_repair(&given.value)),
+            Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
+            Id::Object => return Err(refuse_object(&given.value)),
+            Id::ImageOpts => arguments.image.image_opts = true,
+            Id::ForceShare => arguments.image.force_share = true,
+        }
+    }
+    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    arguments.image.check_exclusive("--format")?;
+    let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid source cache option: {name}"));
+    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    Ok(Some(arguments))
+}
+
+fn refuse_repair(what: &str) -> Failure {
+    if matches!(what, "leaks" | "all") {
+        return Failure::new(format!(
+            "--repair (-r) {what} is not supported yet; without it the image is only checked"
+        ));
+    }
+    Failure::usage(COMMAND.name, format!("--repair (-r) expects 'leaks' or 'all' not '{what}'"))
+}
+
+fn run(words: Vec<String>) -> CommandResult {
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let session = Session::new()?;
+    session.block_on(check(&session, &arguments))
+}
+
+async fn check(session: &Session, arguments: &Arguments) -> CommandResult {
+    let node = session.open_image(&arguments.image, OpenFlags::CHECK).await?;
+    let format = node.driver().name();
+    let checked = node.check(CheckFixes::Nothing).await;
+    let closed = node.close().await;
+    let report = match checked {
+        Ok(report) => report,
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            messages::print_error("qemu-img: This image format does not support checks");
+            return Ok(Outcome::ChecksUnsupported);
+        }
+        Err(error) => return Err(Failure::block("Check failed", &error)),
+    };
+    report.messages.iter().for_each(|message| messages::print_error(message));
+    match arguments.output {
+        OutputFormat::Human if arguments.quiet => {}
+        OutputFormat::Human => messages::print(&to_human(&report))?,
+        OutputFormat::Json => messages::print(&to_json(&report, &arguments.image.name, format).pretty())?,
+    }
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    verdict(&report)
+}
+
+fn verdict(report: &CheckReport) -> CommandResult {
+    if report.check_errors > 0 {
+        Err(Failure::new("Check failed"))
+    } else if report.corruptions > 0 {
+        Ok(Outcome::Corrupt)
+    } else if report.leaks > 0 {
+        Ok(Outcome::Leaks)
+    } else {
+        Ok(Outcome::Success)
+    }
+}
+
+fn to_human(report: &CheckReport) -> String {
+    let mut out = String::new();
+    let mut add = |text: std::fmt::Arguments<'_>| {
+        // Writing to a string cannot fail.
+        let _ = out.write_fmt(text);
+    };
+    if report.corruptions + report.leaks + report.check_errors == 0 {
+        add(format_args!("No errors were found on the image.\n"));
+    }
+    if report.corruptions > 0 {
+        add(format_args!(
+            "\n{} errors were found on the image.\n\
+             Data may be corrupted, or further writes to the image may corrupt it.\n",
+            report.corruptions
+        ));
+    }
+    if report.leaks > 0 {
+        add(format_args!(
+            "\n{} leaked clusters were found on the image.\n\
+             This means waste of disk space, but no harm to data.\n",
+            report.leaks
+        ));
+    }
+    if report.check_errors > 0 {
+        add(format_args!("\n{} internal errors have occurred during the check.\n", report.check_errors));
+    }
+    let (allocated, total) = (report.allocated_clusters, report.total_clusters);
+    if total > 0 && allocated > 0 {
+        add(format_args!(
+            "{allocated}/{total} = {} allocated, {} fragmented, {} compressed clusters\n",
+            percent(allocated, total),
+            percent(report.fragmented_clusters, allocated),
+            percent(report.compressed_clusters, allocated)
+        ));
+    }
+    if report.image_end_offset > 0 {
+        add(format_args!("Image end offset: {}\n", report.image_end_offset));
+    }
+    out
+}
+
+/// The members in the order of the reference, which leaves out most numbers that are zero.
+fn to_json(report: &CheckReport, filename: &str, format: &'static str) -> Json {
+    let unless_zero = |number: u64| (number > 0).then_some(Json::Int(number));
+    let members = [
+        ("image-end-offset", unless_zero(report.image_end_offset)),
+        ("compressed-clusters", unless_zero(report.compressed_clusters)),
+        ("total-clusters", unless_zero(report.total_clusters)),
+        ("corruptions", unless_zero(report.corruptions)),
+        ("check-errors", Some(Json::Int(report.check_errors))),
+        ("leaks", unless_zero(report.leaks)),
+        ("allocated-clusters", unless_zero(report.allocated_clusters)),
+        ("filename", Some(Json::text(filename))),
+        ("format", Some(Json::text(format))),
+        ("fragmented-clusters", unless_zero(report.fragmented_clusters)),
+    ];
+    Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean() -> CheckReport {
+        CheckReport {
+            image_end_offset: 1_376_256,
+            total_clusters: 384,
+            allocated_clusters: 16,
+            ..CheckReport::default()
+        }
+    }
+
+    #[track_caller]
+    fn check_human(report: &CheckReport, expected: &str) {
+        assert_eq!(to_human(report), expected);
+    }
+
+    #[test]
+    fn texts_for_people() {
+        let end = "16/384 = 4.17% allocated, 0.00% fragmented, 0.00% compressed clusters\nImage end offset: 1376256\n";
+        check_human(&clean(), &format!("No errors were found on the image.\n{end}"));
+        check_human(
+            &CheckReport { corruptions: 4, leaks: 18, check_errors: 1, ..clean() },
+            &format!(
+                "\n4 errors were found on the image.\n\
+                 Data may be corrupted, or further writes to the image may corrupt it.\n\
+                 \n18 leaked clusters were found on the image.\n\
+                 This means waste of disk space, but no harm to data.\n\
+                 \n1 internal errors have occurred during the check.\n{end}"
+            ),
+        );
+        let empty = CheckReport { allocated_clusters: 0, ..clean() };
+        check_human(&empty, "No errors were found on the image.\nImage end offset: 1376256\n");
+    }
+
+    #[test]
+    fn json_leaves_zeros_out() {
+        let report =
+            CheckReport { leaks: 3, fragmented_clusters: 1, compressed_clusters: 2, corruptions: 5, ..clean() };
+        let names = |report: &CheckReport| match to_json(report, "x", "qcow2") {
+            Json::Object(members) => members.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
+            other => panic!("{other:?} is no object"),
+        };
+        assert_eq!(
+            names(&report),
+            "image-end-offset compressed-clusters total-clusters corruptions check-errors leaks allocated-clusters \
+             filename format fragmented-clusters"
+        );
+        assert_eq!(names(&CheckReport::default()), "check-errors filename format");
+    }
+
+    #[test]
+    fn verdicts() {
+        assert!(matches!(verdict(&clean()), Ok(Outcome::Success)));
+        assert!(matches!(verdict(&CheckReport { leaks: 1, ..clean() }), Ok(Outcome::Leaks)));
+        assert!(matches!(verdict(&CheckReport { leaks: 1, corruptions: 1, ..clean() }), Ok(Outcome::Corrupt)));
+        assert!(verdict(&CheckReport { corruptions: 1, check_errors: 1, ..clean() }).is_err());
+    }
+
+    #[test]
+    fn repair_is_refused_clearly() {
+        for (what, text) in [
+            ("leaks", "qemu-img: --repair (-r) leaks is not supported yet; without it the image is only checked"),
+            (
+                "foo",
+                "qemu-img: --repair (-r) expects 'leaks' or 'all' not 'foo'\n\
+                 Try 'qemu-img check --help' for more info",
+            ),
+        ] {
+            let Failure::Text(complaint) = refuse_repair(what) else { panic!("no text") };
+            assert_eq!(complaint, text);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! `qemu-img convert`: copies one or more images into a new one, or into one that exists.
+//!
+//! ```text
+//! options ─► what to do                target ─► created, opened; closed or removed
+//! source  ─► the images, end to end    plan   ─► the next piece of work
+//! copy    ─► the tasks                 piece  ─► what is written of a piece
+//! sparse  ─► zeros inside data         order  ─► who may write next
+//! ```
+//!
+//! QEMU: `img_convert` (qemu-img.c)
+
+mod copy;
+mod options;
+mod order;
+mod piece;
+mod plan;
+mod source;
+mod sparse;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use qemu_block::node::{ChildRole, Node};
+use qemu_block::types::Perm;
+use qemu_util::primitive::atomic::{AtomicU64, Ordering};
+use qemu_util::units::{KIB, MIB};
+
+use self::copy::{CopyRules, FailedStep, Finished, Watch, copy};
+use self::options::{Arguments, Request};
+use self::piece::Writer;
+use self::plan::{PlanRules, StatusError, ZeroRule, count_data};
+use self::source::{OnUnreadable, SECTOR, Sources};
+use self::sparse::ZeroDetection;
+use self::target::{CreatePlan, CreatedFile, Target, can_compress, check_not_a_source, files_of, own_files_of};
+use super::Command;
+use super::create::option_help;
+use crate::cli::common::ImageArg;
+use crate::cli::program::print;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::messages;
+use crate::output::progress::Progress;
+use crate::session::Session;
+use crate::signals::Signals;
+
+/// What the tasks read and write at once, in bytes, where nothing asks for more.
+const REQUEST: u64 = 512 * KIB;
+/// The longest request, in bytes. The reference's requests have this length (QEMU: `IO_BUF_SIZE`), and what `-S` finds
+/// depends on it where the size given is larger than a request.
+const REQUEST_MAX: u64 = 2 * MIB;
+
+/// The command.
+pub(crate) const COMMAND: Command = Command {
+    name: "convert",
+    summary: "Copies images into another image, converting the format",
+    synopsis: "[-f FMT | --image-opts] [-T CACHE] [-U] [-O FMT | --target-image-opts] [-o OPTIONS] [-t CACHE] \
+               [-B BACKING [-F BACKING_FMT]] [-c] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
+               [-p] [-q] SOURCE... TARGET",
+    run,
+};
+
+const OPTIONS: &str = "\
+  -h, --help                      print this and exit
+  -f, --source-format FMT         the format of the sources (found out if absent)
+      --image-opts                SOURCE is a list of options, not a name
+  -T, --source-cache CACHE        how the sources are cached (writeback)
+  -U, --force-share               read the sources although others may write to them
+      --salvage                   take what cannot be read for zeros
+  -O, --output-format FMT         the format of the target (raw)
+      --target-image-opts         TARGET is a list of options, not a name; needs -n
+  -o, --options OPTIONS           options of the target's format; 'help' lists them
+  -t, --output-cache CACHE        how the target is cached (unsafe)
+  -B, --backing BACKING           make the target an overlay of this image
+  -F, --backing-format FMT        the format of that image
+  -c, --compress                  compress the data
+  -n, --no-create                 the target exists already
+      --target-is-zero            and it reads as zeros; needs -n
+  -S, --sparse-size SIZE          leave out runs of zeros of at least SIZE bytes (4k); 0 writes everything
+  -m, --parallel TASKS            how many tasks copy at the same time, 1 to 16 (8)
+  -W, --oob-writes                write in any order
+  -C, --copy-range-offloading     let the kernel copy where it can
+  -p, --progress                  show progress
+  -q, --quiet                     print errors only
+";
+
+fn run(words: Vec<String>) -> CommandResult {
+    match Request::parse(words)? {
+        Request::Help => print(&COMMAND.help(OPTIONS)),
+        Request::OptionHelp { format, filename } => {
+            let session = Session::new()?;
+            print(&option_help(&session, &format, filename.as_deref())?)
+        }
+        Request::Convert(arguments) => {
+            let session = Session::catching_signals()?;
+            session.block_on(convert_with_progress(&session, &arguments))?;
+            Ok(Outcome::Success)
+        }
+    }
+}
+
+async fn convert_with_progress(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
+    let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
+    progress.start();
+    let converted = convert(session, arguments, &progress).await;
+    match converted {
+        Ok(()) => progress.finish(),
+        Err(_) => progress.abandon(),
+    }
+    converted
+}
+
+async fn convert(session: &Session, arguments: &Arguments, progress: &Progress) -> Result<(), Failure> {
+    let nodes = open_sources(session, arguments).await?;
+    let converted = convert_opened(session, arguments, &nodes, progress).await;
+    for node in &nodes {
+        let closed = node.close().await;
+        if let (Ok(()), Err(error)) = (&converted, closed) {
+            return Err(Failure::block(format!("error while closing '{}'", node.filename()), &error));
+        }
+    }
+    converted
+}
+
+async fn open_sources(session: &Session, arguments: &Arguments) -> Result<Vec<Arc<Node>>, Failure> {
+    let mut nodes = Vec::with_capacity(arguments.sources.len());
+    for name in &arguments.sources {
+        let image = ImageArg {
+            name: name.clone(),
+            format: arguments.source.format.clone(),
+            image_opts: arguments.source.image_opts,
+            force_share: arguments.source.force_share,
+            cache: Some(arguments.source.cache),
+        };
+        let mut spec = image.open_spec(qemu_block::types::OpenFlags::empty())?;
+        // Nobody may change a source while it is copied, this program's own target included.
+        spec.shared = Perm::CONSISTENT_READ;
+        nodes.push(session.open_spec(&image.name, spec).await?);
+    }
+    Ok(nodes)
+}
+
+async fn convert_opened(
+    session: &Session,
+    arguments: &Arguments,
+    nodes: &[Arc<Node>],
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let size = total_len(nodes)?;
+    let output = &arguments.output;
+    let plan = output.create.then(|| CreatePlan::new(session, &arguments.target, output, size)).transpose()?;
+    let backing = plan.as_ref().map_or_else(|| output.backing.clone(), CreatePlan::backing_file);
+    if backing.is_some() && output.is_zero {
+        return Err(Failure::new("Cannot use --target-is-zero when the destination image has a backing file"));
+    }
+    if backing.is_some() && nodes.len() > 1 {
+        let message = "Having a backing file for the target makes no sense when concatenating multiple input images";
+        return Err(Failure::new(message));
+    }
+    let has_backing = backing.is_some();
+    let sources = make_sources(session, arguments, nodes, has_backing)?;
+    let target = make_target(session, arguments, nodes, plan).await?;
+    match fill(session, arguments, &sources, &target, has_backing, progress).await {
+        Ok(()) => target.finish(&arguments.target).await,
+        Err(failure) => {
+            target.abandon().await;
+            Err(failure)
+        }
+    }
+}
+
+fn total_len(nodes: &[Arc<Node>]) -> Result<u64, Failure> {
+    let add = |sum: u64, node: &Arc<Node>| sum.checked_add(node.len().checked_next_multiple_of(SECTOR)?);
+    let total = nodes.iter().try_fold(0, add).filter(|&total| i64::try_from(total).is_ok());
+    total.ok_or_else(|| Failure::new("The input images are too large together"))
+}
+
+fn make_sources(
+    session: &Session,
+    arguments: &Arguments,
+    nodes: &[Arc<Node>],
+    keep_inherited: bool,
+) -> Result<Sources, Failure> {
+    let quiet = arguments.quiet;
+    let on_unreadable: Option<Box<OnUnreadable>> = arguments.salvage.then(|| {
+        Box::new(move |offset: u64, error: &qemu_block::error::BlockError| {
+            if !quiet {
+                messages::warn(&format!("error while reading offset {offset}: {}", error.errno_text()));
+            }
+        }) as Box<OnUnreadable>
+    });
+    let buffers = session.services().buffers.clone();
+    Sources::new(nodes.to_vec(), keep_inherited, buffers, on_unreadable).map_err(|error| Failure::new(error.chain()))
+}
+
+/// Creates the target if it is to be created, and opens it.
+async fn make_target(
+    session: &Session,
+    arguments: &Arguments,
+    nodes: &[Arc<Node>],
+    plan: Option<CreatePlan>,
+) -> Result<Target, Failure> {
+    let (name, output) = (&arguments.target, &arguments.output);
+    let mut read_from = Vec::new();
+    nodes.iter().for_each(|node| files_of(node, &mut read_from));
+    let check =
+        |name: &str| check_not_a_source(name, output.format.as_deref().unwrap_or("raw"), &read_from, output.create);
+    if !output.image_opts {
+        check(name)?;
+    }
+    session.signals().check()?;
+    let file = match plan {
+        Some(plan) => plan.create(session, name).await?,
+        None => CreatedFile::none(),
+    };
+    let target = Target::open(session, name, output, arguments.sparse_size > 0, file).await?;
+    let mut written_to = Vec::new();
+    own_files_of(target.backend.node(), &mut written_to);
+    // An existing image may be stored in a file that its name does not show.
+    if !output.create && written_to.iter().any(|file| read_from.contains(file)) {
+        target.abandon().await;
+        let message = format!(
+            "Could not open '{name}': Failed to get \"write\" lock\nIs another process using the image [{name}]?"
+        );
+        return Err(Failure::new(message));
+    }
+    Ok(target)
+}
+
+/// Copies the sources into the opened target.
+async fn fill(
+    session: &Session,
+    arguments: &Arguments,
+    sources: &Sources,
+    target: &Target,
+    has_backing: bool,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if !arguments.output.create && target.backend.len() < sources.total() {
+        return Err(Failure::new("output file is smaller than input file"));
+    }
+    let rules = copy_rules(arguments, sources, target, has_backing).await?;
+    // Counting reads metadata, so it is done only for those who watch.
+    let total = if arguments.progress {
+        count_data(rules.plan, sources).await.map_err(|error| status_failure(&error))?
+    } else {
+        sources.total()
+    };
+    let watch = Watcher { progress, signals: session.signals().clone(), total, copied: AtomicU64::new(0) };
+    let buffers = &session.services().buffers;
+    match copy(sources, &target.backend, rules, buffers, &watch).await {
+        Ok(Finished::Completely) => {}
+        Ok(Finished::Interrupted) => return session.signals().check(),
+        Err(failure) => return Err(copy_failure(&failure)),
+    }
+    session.signals().check()?;
+    sources.check_not_shrunk().map_err(|error| Failure::new(error.chain()))
+}
+
+/// Decides how to copy from what is known about both sides.
+async fn copy_rules(
+    arguments: &Arguments,
+    sources: &Sources,
+    target: &Target,
+    has_backing: bool,
+) -> Result<CopyRules, Failure> {
+    let output = &arguments.output;
+    let node = target.backend.node();
+    let info = node.info().await;
+    let cluster = if output.compress {
+        if !can_compress(node.driver().create_options()) {
+            return Err(Failure::new("Compression not supported for this file format"));
+        }
+        let cluster = info.as_ref().ok().and_then(|info| info.cluster_size).unwrap_or(0);
+        if !(SECTOR..=REQUEST_MAX).contains(&cluster) || !cluster.is_power_of_two() {
+            return Err(Failure::new("invalid cluster size"));
+        }
+        Some(cluster)
+    } else {
+        None
+    };
+    let detection = ZeroDetection::new(arguments.sparse_size, u64::from(node.limits().request_alignment));
+    let is_zero = output.is_zero || (output.create && !has_backing && info.is_ok_and(|info| info.zero_init));
+    let zeros = match detection {
+        None => ZeroRule::Store,
+        Some(_) if is_zero => ZeroRule::Skip,
+        Some(_) => ZeroRule::Request,
+    };
+    let target_backing = if has_backing && output.create { node.child(ChildRole::Backing) } else { None };
+    let plan = PlanRules {
+        data_max: request_len(sources, cluster, detection).await,
+        cluster,
+        zeros,
+        target_backing_len: target_backing.map(|backing| backing.len().next_multiple_of(SECTOR)),
+    };
+    let writer = Writer { detection, compressed_cluster: cluster, zeros };
+    Ok(CopyRules {
+        plan,
+        writer,
+        tasks: arguments.tasks,
+        in_order: arguments.in_order,
+        copy_range: arguments.copy_range,
+    })
+}
+
+/// How much is read and written at once, in bytes.
+///
+/// At least a cluster of each side, because a compressed cluster is unpacked and packed as a whole; and as much as zero
+/// detection needs to decide as the reference does.
+async fn request_len(sources: &Sources, cluster: Option<u64>, detection: Option<ZeroDetection>) -> u64 {
+    let mut len = REQUEST.max(cluster.unwrap_or(0));
+    for node in sources.nodes() {
+        // What a source does not tell is not needed to read it.
+        let cluster = node.info().await.ok().and_then(|info| info.cluster_size);
+        len = len.max(cluster.unwrap_or(0));
+    }
+    let decided_at = detection.map_or(Some(SECTOR), ZeroDetection::independent_at);
+    len.max(decided_at.unwrap_or(REQUEST_MAX)).min(REQUEST_MAX)
+}
+
+/// Turns what the tasks do into progress, and signals into interruption.
+struct Watcher<'a> {
+    progress: &'a Progress,
+    signals: Signals,
+    /// How many bytes there are to copy.
+    total: u64,
+    copied: AtomicU64,
+}
+
+impl Watch for Watcher<'_> {
+    fn copied(&self, bytes: u64) {
+        // Relaxed: only the sum counts.
+        let copied = self.copied.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.progress.set(copied, self.total);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.signals.stopped_by().is_some()
+    }
+}
+
+fn status_failure(error: &StatusError) -> Failure {
+    Failure::new(format!("error while reading block status at offset {}: {}", error.offset, reason(&error.error)))
+}
+
+fn copy_failure(failure: &copy::Failure) -> Failure {
+    let (offset, reason) = (failure.offset, reason(&failure.error));
+    Failure::new(match failure.step {
+        FailedStep::BlockStatus => format!("error while reading block status at offset {offset}: {reason}"),
+        FailedStep::Read => format!("error while reading at byte {offset}: {reason}"),
+        FailedStep::Write => format!("error while writing at byte {offset}: {reason}"),
+    })
+}
+
+/// The text of the errno, as the reference prints it, and more where the errno alone says nothing about the image.
+fn reason(error: &qemu_block::error::BlockError) -> String {
+    use qemu_block::error::ErrorKind;
+    let errno = error.errno_text();
+    match error.kind() {
+        ErrorKind::Corrupt | ErrorKind::Truncated | ErrorKind::BadRequest => format!("{errno} ({})", error.chain()),
+        _ => errno,
+    }
+}

@@ -1,0 +1,455 @@
+//! The arguments of `convert`: from words to a checked description of what to do.
+
+use qemu_block::types::CacheMode;
+use qemu_util::units::MIB;
+
+use super::source::SECTOR;
+use crate::cli::common::{OptionList, parse_cache, refuse_object};
+use crate::cli::getopt::{Flag, Given, Parser};
+use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::failure::Failure;
+
+/// The largest `-S`, in bytes. QEMU: `MAX_BUF_SECTORS` (qemu-img.c)
+const SPARSE_SIZE_MAX: u64 = 16 * MIB;
+/// Zeros shorter than this are copied like data unless `-S` says otherwise, in bytes.
+const SPARSE_SIZE_DEFAULT: u64 = 4096;
+/// The largest `-m`. QEMU: `MAX_COROUTINES` (qemu-img.c)
+const TASKS_MAX: u64 = 16;
+const TASKS_DEFAULT: usize = 8;
+
+/// What the words of a command line ask for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// `--help`.
+    Help,
+    /// `-o help`.
+    OptionHelp {
+        /// The target's format.
+        format: String,
+        /// The target, if it was named.
+        filename: Option<String>,
+    },
+    /// A conversion.
+    Convert(Box<Arguments>),
+}
+
+/// A conversion as it was asked for.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    /// Names, or option strings, of the sources; at least one.
+    pub(super) sources: Vec<String>,
+    /// How to open them.
+    pub(super) source: SourceArguments,
+    /// Name, or option string, of the target.
+    pub(super) target: String,
+    /// How to make and open it.
+    pub(super) output: TargetArguments,
+    /// Zeros shorter than this many bytes are copied like data; 0 copies all of them.
+    pub(super) sparse_size: u64,
+    /// How many tasks copy.
+    pub(super) tasks: usize,
+    /// Whether writes are in the order of offsets.
+    pub(super) in_order: bool,
+    /// Whether to try copying inside the kernel.
+    pub(super) copy_range: bool,
+    /// Whether what cannot be read becomes zeros.
+    pub(super) salvage: bool,
+    /// Whether to show progress.
+    pub(super) progress: bool,
+    /// Whether to print nothing but errors.
+    pub(super) quiet: bool,
+}
+
+/// How to open the sources.
+#[derive(Debug)]
+pub(super) struct SourceArguments {
+    /// Their format; probed if not given.
+    pub(super) format: Option<String>,
+    /// Whether they are option strings.
+    pub(super) image_opts: bool,
+    /// Their cache mode.
+    pub(super) cache: CacheMode,
+    /// Whether they are opened although others write to them.
+    pub(super) force_share: bool,
+}
+
+/// How to make and open the target.
+#[derive(Debug)]
+pub(super) struct TargetArguments {
+    /// Its format; none only where its option string says.
+    pub(super) format: Option<String>,
+    /// Whether it is an option string.
+    pub(super) image_opts: bool,
+    /// Its cache mode.
+    pub(super) cache: CacheMode,
+    /// Whether to create it.
+    pub(super) create: bool,
+    /// Whether it reads as zeros already.
+    pub(super) is_zero: bool,
+    /// The values of `-o`.
+    pub(super) options: OptionList,
+    /// Its backing file.
+    pub(super) backing: Option<String>,
+    /// The format of its backing file.
+    pub(super) backing_format: Option<String>,
+    /// Whether to compress.
+    pub(super) compress: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    SourceFormat,
+    SourceImageOpts,
+    SourceCache,
+    Snapshot,
+    Bitmaps,
+    SkipBrokenBitmaps,
+    Salvage,
+    TargetFormat,
+    TargetImageOpts,
+    TargetOptions,
+    TargetCache,
+    Backing,
+    BackingFormat,
+    SparseSize,
+    NoCreate,
+    TargetIsZero,
+    Compress,
+    ForceShare,
+    Rate,
+    Tasks,
+    OutOfOrder,
+    CopyRange,
+    Progress,
+    Quiet,
+    Object,
+}
+
+/// Long names: first those that the reference's 10.0 takes, then what its help text and newer versions say.
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::value(Id::SourceFormat, Some('f'), &["source-format"]),
+    Flag::switch(Id::SourceImageOpts, None, &["source-image-opts", "image-opts"]),
+    Flag::value(Id::SourceCache, Some('T'), &["source-cache"]),
+    Flag::value(Id::Snapshot, Some('l'), &["snapshot"]).also(&["source-snapshot"]),
+    Flag::switch(Id::Bitmaps, None, &["bitmaps"]),
+    Flag::switch(Id::SkipBrokenBitmaps, None, &["skip-broken-bitmaps"]),
+    Flag::switch(Id::Salvage, None, &["salvage"]),
+    Flag::value(Id::TargetFormat, Some('O'), &["output-format"]).also(&["target-format"]),
+    Flag::switch(Id::TargetImageOpts, None, &["target-image-opts"]),
+    Flag::value(Id::TargetOptions, Some('o'), &["options"]).also(&["target-options", "target-format-options"]),
+    Flag::value(Id::TargetCache, Some('t'), &["output-cache"]).also(&["target-cache"]),
+    Flag::value(Id::Backing, Some('B'), &["backing"]),
+    Flag::value(Id::Backing, Some('b'), &[]),
+    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]),
+    Flag::value(Id::SparseSize, Some('S'), &["sparse-size"]),
+    Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]),
+    Flag::switch(Id::TargetIsZero, None, &["target-is-zero"]),
+    Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]),
+    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::value(Id::Rate, Some('r'), &["rate"]).also(&["rate-limit"]),
+    Flag::value(Id::Tasks, Some('m'), &["parallel"]),
+    Flag::switch(Id::OutOfOrder, Some('W'), &["oob-writes"]),
+    Flag::switch(Id::CopyRange, Some('C'), &["copy-range-offloading"]),
+    Flag::switch(Id::Progress, Some('p'), &[]).also(&["progress"]),
+    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
+    Flag::value(Id::Object, None, &["object"]),
+];
+
+/// The values of all options, before they are looked at together.
+#[derive(Debug, Default)]
+struct Raw {
+    source_format: Option<String>,
+    source_image_opts: bool,
+    source_cache: Option<String>,
+    force_share: bool,
+    target_format: Option<String>,
+    target_image_opts: bool,
+    target_cache: Option<String>,
+    target_options: OptionList,
+    no_create: bool,
+    target_is_zero: bool,
+    backing: Option<String>,
+    backing_format: Option<String>,
+    compress: bool,
+    sparse_size: Option<u64>,
+    tasks: Option<u64>,
+    out_of_order: bool,
+    copy_range: bool,
+    salvage: bool,
+    progress: bool,
+    quiet: bool,
+    skip_broken_bitmaps: bool,
+    /// Options that are known and not done yet.
+    refused: Option<&'static str>,
+}
+
+impl Request {
+    /// Reads the words after `convert`.
+    ///
+    /// # Errors
+    /// The reference's complaints, in its order; and one for options that this program does not do yet.
+    pub(super) fn parse(words: Vec<String>) -> Result<Self, Failure> {
+        let mut parser = Parser::new("convert", FLAGS, words);
+        let mut raw = Raw::default();
+        while let Some(given) = parser.next()? {
+            if given.id == Id::Help {
+                return Ok(Self::Help);
+            }
+            raw.take(given)?;
+        }
+        raw.check()?;
+        raw.finish(parser.into_operands())
+    }
+}
+
+impl Raw {
+    fn take(&mut self, given: Given<Id>) -> Result<(), Failure> {
+        let value = given.value;
+        match given.id {
+            Id::Help => {}
+            Id::SourceFormat => self.source_format = Some(value),
+            Id::SourceImageOpts => self.source_image_opts = true,
+            Id::SourceCache => self.source_cache = Some(value),
+            Id::Snapshot => self.refused = Some("Converting from an internal snapshot (-l)"),
+            Id::Bitmaps => self.refused = Some("Copying bitmaps (--bitmaps)"),
+            Id::SkipBrokenBitmaps => self.skip_broken_bitmaps = true,
+            Id::Salvage => self.salvage = true,
+            Id::TargetFormat => self.target_format = Some(value),
+            Id::TargetImageOpts => self.target_image_opts = true,
+            Id::TargetOptions => self.target_options.add(&value)?,
+            Id::TargetCache => self.target_cache = Some(value),
+            Id::Backing => self.backing = Some(value),
+            Id::BackingFormat => self.backing_format = Some(value),
+            Id::SparseSize => self.sparse_size = Some(parse_sparse_size(&value)?),
+            Id::NoCreate => self.no_create = true,
+            Id::TargetIsZero => self.target_is_zero = true,
+            Id::Compress => self.compress = true,
+            Id::ForceShare => self.force_share = true,
+            Id::Rate => {
+                parse_number("rate limit", &value, 0..=SIZE_MAX)?;
+                self.refused = Some("Limiting the rate (-r)");
+            }
+            Id::Tasks => self.tasks = Some(parse_tasks(&value)?),
+            Id::OutOfOrder => self.out_of_order = true,
+            Id::CopyRange => self.copy_range = true,
+            Id::Progress => self.progress = true,
+            Id::Quiet => self.quiet = true,
+            Id::Object => return Err(refuse_object(&value)),
+        }
+        Ok(())
+    }
+
+    /// What does not go together, whatever the operands are.
+    fn check(&self) -> Result<(), Failure> {
+        let bitmaps = self.refused.is_some_and(|what| what.contains("--bitmaps"));
+        let mistakes = [
+            (self.skip_broken_bitmaps && !bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
+            (self.compress && self.copy_range, "Cannot enable copy offloading when -c is used"),
+            (self.sparse_size.is_some() && self.copy_range, "Cannot enable copy offloading when -S is used"),
+            (self.copy_range && self.salvage, "Cannot use copy offloading in salvaging mode"),
+            (self.target_image_opts && !self.no_create, "--target-image-opts requires use of -n flag"),
+            (self.no_create && self.target_options.text().is_some(), "-o has no effect when skipping image creation"),
+            (self.target_is_zero && !self.no_create, "--target-is-zero requires use of -n flag"),
+        ];
+        match mistakes.iter().find(|(made, _)| *made) {
+            Some((_, message)) => Err(Failure::new(message)),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self, mut operands: Vec<String>) -> Result<Request, Failure> {
+        let target = if operands.len() > 1 { operands.pop() } else { None };
+        if self.target_options.asks_for_help() {
+            let format = self.target_format.unwrap_or_else(|| "raw".to_owned());
+            return Ok(Request::OptionHelp { format, filename: target });
+        }
+        let Some(target) = target else { return Err(Failure::new("Must specify image file name")) };
+        let source_cache = self.source_cache.as_deref().unwrap_or("writeback");
+        let source_cache = parse_cache(source_cache, |name| format!("Invalid source cache option: {name}"))?;
+        let target_cache = self.target_cache.as_deref().unwrap_or("unsafe");
+        let target_cache = parse_cache(target_cache, |name| format!("Invalid cache option: {name}"))?;
+        self.check_images()?;
+        let tasks = self.tasks.and_then(|tasks| usize::try_from(tasks).ok()).unwrap_or(TASKS_DEFAULT);
+        Ok(Request::Convert(Box::new(Arguments {
+            sources: operands,
+            source: SourceArguments {
+                format: self.source_format,
+                image_opts: self.source_image_opts,
+                cache: source_cache,
+                force_share: self.force_share,
+            },
+            target,
+            output: TargetArguments {
+                format: self.target_format,
+                image_opts: self.target_image_opts,
+                cache: target_cache,
+                create: !self.no_create,
+                is_zero: self.target_is_zero,
+                options: self.target_options,
+                backing: self.backing,
+                backing_format: self.backing_format,
+                compress: self.compress,
+            },
+            sparse_size: self.sparse_size.unwrap_or(SPARSE_SIZE_DEFAULT),
+            tasks,
+            in_order: !self.out_of_order,
+            copy_range: self.copy_range,
+            salvage: self.salvage,
+            progress: self.progress && !self.quiet,
+            quiet: self.quiet,
+        })))
+    }
+
+    /// What would be found out when the images are opened, or is not done yet.
+    fn check_images(&mut self) -> Result<(), Failure> {
+        if self.source_image_opts && self.source_format.is_some()
+            || self.target_image_opts && self.target_format.is_some()
+        {
+            return Err(Failure::new("--image-opts and --format are mutually exclusive"));
+        }
+        if !self.target_image_opts {
+            self.target_format.get_or_insert_with(|| "raw".to_owned());
+        }
+        match self.refused {
+            Some(what) => Err(Failure::new(format!("{what} is not supported"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse_sparse_size(text: &str) -> Result<u64, Failure> {
+    let size = parse_number("buffer size for sparse output", text, 0..=SIZE_MAX)?;
+    if size.is_multiple_of(SECTOR) && size <= SPARSE_SIZE_MAX {
+        return Ok(size);
+    }
+    Err(Failure::new(format!(
+        "Invalid buffer size for sparse output specified. Valid sizes are multiples of {SECTOR} up to \
+         {SPARSE_SIZE_MAX}. Select 0 to disable sparse detection (fully allocates output)."
+    )))
+}
+
+/// The value of `-m`: a number in C's notation, without a unit.
+fn parse_tasks(text: &str) -> Result<u64, Failure> {
+    const WHAT: &str = "number of coroutines";
+    let number = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let (negative, number) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (digits, radix) = match number.strip_prefix("0x").or_else(|| number.strip_prefix("0X")) {
+        Some(hex) => (hex, 16),
+        None if number.len() > 1 && number.starts_with('0') => (number, 8),
+        None => (number, 10),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(malformed(WHAT, text));
+    }
+    // Only digits are left, so that a failure means a number too large for 64 bits.
+    match u64::from_str_radix(digits, radix) {
+        Ok(tasks) if !negative && (1..=TASKS_MAX).contains(&tasks) => Ok(tasks),
+        _ => Err(out_of_range(WHAT, 1, TASKS_MAX)),
+    }
+}
+
+fn malformed(what: &str, text: &str) -> Failure {
+    Failure::new(format!("Invalid {what} specified: '{text}'."))
+}
+
+fn out_of_range(what: &str, min: u64, max: u64) -> Failure {
+    Failure::new(format!("Invalid {what} specified. Must be between {min} and {max}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, Failure> {
+        Request::parse(line.split_whitespace().map(str::to_owned).collect())
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        match parse(line) {
+            Ok(Request::Convert(arguments)) => *arguments,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn message(line: &str) -> String {
+        match parse(line) {
+            Err(Failure::Text(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_references() {
+        let arguments = arguments("a b");
+        assert_eq!((arguments.sources.as_slice(), arguments.target.as_str()), (&["a".to_owned()][..], "b"));
+        assert_eq!(arguments.output.format.as_deref(), Some("raw"));
+        assert_eq!((arguments.sparse_size, arguments.tasks, arguments.in_order), (4096, 8, true));
+        assert!(arguments.output.cache.no_flush && !arguments.source.cache.no_flush);
+    }
+
+    #[test]
+    fn all_dialects_of_long_names_are_taken() {
+        for format in ["-O", "--output-format", "--target-format"] {
+            let arguments = arguments(&format!("{format} qcow2 a b c"));
+            assert_eq!(arguments.output.format.as_deref(), Some("qcow2"));
+            assert_eq!(arguments.sources, ["a", "b"]);
+        }
+        let arguments = arguments("a --compress --progress b -b base -F raw -m 0x10 -o a=1 -o b=2 -S 1M -W");
+        assert!(arguments.output.create && arguments.output.compress && arguments.progress && !arguments.in_order);
+        assert_eq!((arguments.output.backing.as_deref(), arguments.tasks), (Some("base"), 16));
+        assert_eq!(arguments.output.options.text(), Some("a=1,b=2"));
+    }
+
+    #[test]
+    fn complaints_are_the_references() {
+        let cases = [
+            ("", "Must specify image file name"),
+            ("a", "Must specify image file name"),
+            ("-m 0 a b", "Invalid number of coroutines specified. Must be between 1 and 16."),
+            ("-m 17 a b", "Invalid number of coroutines specified. Must be between 1 and 16."),
+            ("-m 4k a b", "Invalid number of coroutines specified: '4k'."),
+            ("-S x a b", "Invalid buffer size for sparse output specified: 'x'."),
+            (
+                "-S -1 a b",
+                "Invalid buffer size for sparse output specified. Must be between 0 and 9223372036854775807.",
+            ),
+            ("-t foo a b", "Invalid cache option: foo"),
+            ("-T foo a b", "Invalid source cache option: foo"),
+            ("-C -c a b", "Cannot enable copy offloading when -c is used"),
+            ("-C -S 4k a b", "Cannot enable copy offloading when -S is used"),
+            ("-C --salvage a b", "Cannot use copy offloading in salvaging mode"),
+            ("--skip-broken-bitmaps a b", "Use of --skip-broken-bitmaps requires --bitmaps"),
+            ("--target-image-opts a b", "--target-image-opts requires use of -n flag"),
+            ("--target-is-zero a b", "--target-is-zero requires use of -n flag"),
+            ("-n -o size=1 a b", "-o has no effect when skipping image creation"),
+            ("-o ,a=1 a b", "Invalid option list: ,a=1"),
+            ("--image-opts -f raw a b", "--image-opts and --format are mutually exclusive"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(message(line), format!("qemu-img: {expected}"), "{line}");
+        }
+        let sparse = "qemu-img: Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to \
+                      16777216. Select 0 to disable sparse detection (fully allocates output).";
+        assert_eq!(message("-S 100 a b"), sparse);
+        assert_eq!(message("-S 17M a b"), sparse);
+    }
+
+    #[test]
+    fn what_is_not_done_yet_is_refused_by_name() {
+        for (line, what) in [("-l s a b", "-l"), ("-r 1M a b", "-r"), ("--bitmaps a b", "--bitmaps")] {
+            let message = message(line);
+            assert!(message.contains(what) && message.ends_with("is not supported"), "{message}");
+        }
+    }
+
+    #[test]
+    fn help_wins_over_later_mistakes() {
+        assert!(matches!(parse("--help -m x"), Ok(Request::Help)));
+        assert!(matches!(parse("-O qcow2 -o size=1,help"), Ok(Request::OptionHelp { filename: None, .. })));
+    }
+}

@@ -1,0 +1,306 @@
+//! The target of a conversion: created, opened, closed, and removed again when it must not be left behind.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+use qemu_block::backend::BlockBackend;
+use qemu_block::driver::FileIdentity;
+use qemu_block::node::{ChildRole, Node};
+use qemu_block::options::{CreateOption, Options, check_create_options};
+use qemu_block::registry::path_has_protocol;
+use qemu_block::types::OpenFlags;
+
+use super::options::TargetArguments;
+use crate::cli::common::ImageArg;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// How the image will be created, after all checks that need no file.
+#[derive(Debug)]
+pub(super) struct CreatePlan {
+    format: String,
+    options: Options,
+}
+
+impl CreatePlan {
+    /// Checks the options for a target of `size` bytes.
+    ///
+    /// # Errors
+    /// The reference's complaints about formats and options that do not exist or do not go together.
+    pub(super) fn new(session: &Session, name: &str, arguments: &TargetArguments, size: u64) -> Result<Self, Failure> {
+        let format = arguments.format.clone().unwrap_or_else(|| "raw".to_owned());
+        let plain = |error: qemu_block::error::BlockError| Failure::new(error.chain());
+        let schema = session.context().create_schema(&format, Some(name)).map_err(plain)?;
+        let given = arguments.options.parse();
+        let mut options = given.and_then(|given| check_create_options(&schema, &given)).map_err(plain)?;
+        options.set("size", size);
+        let backing =
+            [("backing_file", "file", &arguments.backing), ("backing_fmt", "file format", &arguments.backing_format)];
+        for (key, what, value) in backing {
+            let Some(value) = value else { continue };
+            if !has_option(&schema, key) {
+                return Err(Failure::new(format!("Backing {what} not supported for file format '{format}'")));
+            }
+            options.set(key, value.as_str());
+        }
+        let plan = Self { format, options };
+        if plan.backing_file().is_some() && plan.options.get_str("backing_fmt").is_none() {
+            return Err(Failure::new("Use of backing file requires explicit backing format"));
+        }
+        if arguments.compress {
+            plan.check_compression(&schema)?;
+        }
+        Ok(plan)
+    }
+
+    /// The backing file that the target will have.
+    pub(super) fn backing_file(&self) -> Option<String> {
+        self.options.get_str("backing_file")
+    }
+
+    fn check_compression(&self, schema: &[CreateOption]) -> Result<(), Failure> {
+        let encryption = self.options.get_str("encryption").is_some_and(|value| value == "on");
+        let preallocation = self.options.get_str("preallocation").is_some_and(|mode| mode != "off");
+        let message = if !can_compress(schema) {
+            "Compression not supported for this file format"
+        } else if encryption || self.options.contains("encrypt.format") {
+            "Compression and encryption not supported at the same time"
+        } else if preallocation {
+            "Compression and preallocation not supported at the same time"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(message))
+    }
+
+    /// Creates the image. What is returned removes it again unless told to keep it.
+    ///
+    /// # Errors
+    /// What the driver says, or the signal that came meanwhile.
+    pub(super) async fn create(self, session: &Session, name: &str) -> Result<CreatedFile, Failure> {
+        let path = local_path(name);
+        let existed = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
+        let format = self.format;
+        let creating = pin!(session.context().create(&format, name, self.options));
+        let stopping = pin!(session.signals().stopped());
+        match select(creating, stopping).await {
+            Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path)),
+            Either::Left((Err(error), _)) => {
+                Err(Failure::block(format!("{name}: error while converting {format}"), &error))
+            }
+            Either::Right((signal, _)) => {
+                // What existed before may not have been touched yet, so it is left alone.
+                if !existed {
+                    drop(CreatedFile::find(path));
+                }
+                Err(Failure::Interrupted(signal))
+            }
+        }
+    }
+}
+
+/// A file that goes away when this is dropped, unless it is kept: half an image must not look like a whole one.
+///
+/// Only a regular file is removed, and only while its name still leads to the file that was created.
+#[derive(Debug)]
+pub(super) struct CreatedFile {
+    found: Option<(PathBuf, FileIdentity)>,
+}
+
+impl CreatedFile {
+    /// Nothing that would have to be removed.
+    pub(super) fn none() -> Self {
+        Self { found: None }
+    }
+
+    fn find(path: Option<PathBuf>) -> Self {
+        let found = path.and_then(|path| {
+            // Removing a link would leave the file it leads to.
+            let path = fs::canonicalize(path).ok()?;
+            let identity = regular_file(&path)?;
+            Some((path, identity))
+        });
+        Self { found }
+    }
+
+    /// The image is complete.
+    pub(super) fn keep(mut self) {
+        self.found = None;
+    }
+}
+
+impl Drop for CreatedFile {
+    fn drop(&mut self) {
+        let Some((path, identity)) = self.found.take() else { return };
+        if regular_file(&path) == Some(identity) {
+            // The failure that led here is the one to report.
+            drop(fs::remove_file(&path));
+        }
+    }
+}
+
+/// An opened target.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The image.
+    pub(super) backend: BlockBackend,
+    /// Its file, if it was created.
+    file: CreatedFile,
+}
+
+impl Target {
+    /// Opens the target, which was created as `file` if it did not exist. `unmap` allows it to give space back.
+    ///
+    /// # Errors
+    /// `Could not open 'name': …`
+    pub(super) async fn open(
+        session: &Session,
+        name: &str,
+        arguments: &TargetArguments,
+        unmap: bool,
+        file: CreatedFile,
+    ) -> Result<Self, Failure> {
+        let image = ImageArg {
+            name: name.to_owned(),
+            format: arguments.format.clone(),
+            image_opts: arguments.image_opts,
+            force_share: false,
+            cache: Some(arguments.cache),
+        };
+        let mut flags = OpenFlags::WRITE;
+        flags.set(OpenFlags::UNMAP, unmap);
+        // The last request may reach beyond the end of the file when all of them are aligned to sectors of the disk.
+        flags.set(OpenFlags::RESIZE, arguments.cache.direct);
+        let node = session.open_image(&image, flags).await?;
+        Ok(Self { backend: BlockBackend::new(node), file })
+    }
+
+    /// Writes everything back, flushes as the cache mode wants it, and closes: only then the image is there to stay.
+    ///
+    /// # Errors
+    /// What fails on the way; the image is removed then, if it was created.
+    pub(super) async fn finish(self, name: &str) -> Result<(), Failure> {
+        let closed = self.backend.close().await;
+        closed.map_err(|error| Failure::block(format!("error while closing '{name}'"), &error))?;
+        self.file.keep();
+        Ok(())
+    }
+
+    /// Closes an image that is not complete, and removes it if it was created.
+    pub(super) async fn abandon(self) {
+        // The error that led here is the one to report.
+        drop(self.backend.close().await);
+    }
+}
+
+/// Whether a format with these creation options stores compressed clusters: those that do let the user choose how.
+pub(super) fn can_compress(schema: &[CreateOption]) -> bool {
+    has_option(schema, "compression_type")
+}
+
+fn has_option(schema: &[CreateOption], name: &str) -> bool {
+    schema.iter().any(|option| option.name == name)
+}
+
+/// Refuses to overwrite what is read, by whatever name: the reference fails to get the lock then.
+///
+/// # Errors
+/// The reference's message about the lock.
+pub(super) fn check_not_a_source(
+    name: &str,
+    format: &str,
+    sources: &[FileIdentity],
+    create: bool,
+) -> Result<(), Failure> {
+    let identity = local_path(name).and_then(|path| identity(&path));
+    if !identity.is_some_and(|identity| sources.contains(&identity)) {
+        return Ok(());
+    }
+    let doing =
+        if create { format!("{name}: error while converting {format}") } else { format!("Could not open '{name}'") };
+    Err(Failure::new(format!("{doing}: Failed to get \"write\" lock\nIs another process using the image [{name}]?")))
+}
+
+/// The files that `node` and everything below it are stored in.
+pub(super) fn files_of(node: &Node, files: &mut Vec<FileIdentity>) {
+    files.extend(node.identity());
+    node.children().iter().for_each(|edge| files_of(&edge.node, files));
+}
+
+/// The files that `node` itself is stored in, without those of its backing file.
+pub(super) fn own_files_of(node: &Node, files: &mut Vec<FileIdentity>) {
+    files.extend(node.identity());
+    if let Some(storage) = node.child(ChildRole::Storage) {
+        own_files_of(&storage, files);
+    }
+}
+
+/// The path of an image that is a file of this machine.
+fn local_path(name: &str) -> Option<PathBuf> {
+    match name.strip_prefix("file:") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => (!path_has_protocol(name)).then(|| PathBuf::from(name)),
+    }
+}
+
+fn identity(path: &PathBuf) -> Option<FileIdentity> {
+    fs::metadata(path).ok().map(|data| FileIdentity { device: data.dev(), inode: data.ino() })
+}
+
+fn regular_file(path: &PathBuf) -> Option<FileIdentity> {
+    let data = fs::symlink_metadata(path).ok()?;
+    data.file_type().is_file().then(|| FileIdentity { device: data.dev(), inode: data.ino() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_created_file_is_removed_unless_kept() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("image");
+        fs::write(&path, b"half").expect("written");
+        CreatedFile::find(Some(path.clone())).keep();
+        assert!(path.exists());
+        drop(CreatedFile::find(Some(path.clone())));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_the_file_that_was_created_is_removed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (path, link) = (folder.path().join("image"), folder.path().join("link"));
+        fs::write(&path, b"half").expect("written");
+        let created = CreatedFile::find(Some(path.clone()));
+        fs::rename(&path, folder.path().join("moved")).expect("moved away");
+        fs::write(&path, b"somebody else's").expect("written");
+        drop(created);
+        assert!(path.exists());
+        // A link stays, what it leads to goes.
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        drop(CreatedFile::find(Some(link.clone())));
+        assert!(!path.exists() && fs::symlink_metadata(&link).is_ok());
+        // A folder stands for whatever is no regular file.
+        drop(CreatedFile::find(Some(folder.path().to_owned())));
+        assert!(folder.path().exists());
+    }
+
+    #[test]
+    fn a_source_is_found_by_any_of_its_names() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (path, link) = (folder.path().join("image"), folder.path().join("hard"));
+        fs::write(&path, b"data").expect("written");
+        fs::hard_link(&path, &link).expect("linked");
+        let sources: Vec<_> = identity(&path).into_iter().collect();
+        let name = link.to_string_lossy();
+        for name in [name.to_string(), format!("file:{name}")] {
+            let Err(Failure::Text(text)) = check_not_a_source(&name, "raw", &sources, true) else { panic!("{name}") };
+            assert!(text.contains("error while converting raw: Failed to get \"write\" lock\n"), "{text}");
+        }
+        check_not_a_source("nbd://host/x", "raw", &sources, true).expect("not a file");
+    }
+}

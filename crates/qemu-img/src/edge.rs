@@ -1,0 +1,72 @@
+//! The outermost layer: the program's own options, panics, and the one place where exit statuses are made.
+
+use std::any::Any;
+use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use qemu_util::primitive::Mutex;
+
+use crate::cli::program;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::messages;
+use crate::signals;
+
+/// The exit status of every failure.
+const STATUS_FAILED: u8 = 1;
+
+/// Runs the command that `arguments` (without the program's name) ask for and returns the exit status.
+///
+/// A panic anywhere below becomes a one-line message and status 1. When a signal stopped the command, the process
+/// ends by that very signal, so that a calling shell sees what it expects.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    panic::set_hook(Box::new(remember_panic));
+    let arguments: Vec<OsString> = arguments.collect();
+    // Nothing that the command touched is looked at again, so there is no broken invariant to see.
+    match panic::catch_unwind(AssertUnwindSafe(|| program::run(arguments))) {
+        Ok(result) => exit_code(&result),
+        Err(payload) => {
+            messages::print_error(&format!("qemu-img: internal error: {}", panic_text(&*payload)));
+            ExitCode::from(STATUS_FAILED)
+        }
+    }
+}
+
+fn exit_code(result: &CommandResult) -> ExitCode {
+    ExitCode::from(match result {
+        Ok(Outcome::Success) => 0,
+        Ok(Outcome::Corrupt) => 2,
+        Ok(Outcome::Leaks) => 3,
+        Ok(Outcome::ChecksUnsupported) => 63,
+        Err(Failure::Text(text)) => {
+            messages::print_error(text);
+            STATUS_FAILED
+        }
+        Err(Failure::Interrupted(signal)) => {
+            signals::die_by(*signal);
+            // Only reached if the signal is ignored, or cannot be raised.
+            STATUS_FAILED
+        }
+    })
+}
+
+/// What the first panic said and where: it may happen on a worker thread and reach this one without its place.
+static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// The panic hook. It prints nothing: a panic is reported once, where it is caught.
+fn remember_panic(info: &panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+    let text = format!("{}{place}", payload_text(info.payload()));
+    FIRST_PANIC.lock().get_or_insert(text);
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = FIRST_PANIC.lock().take().unwrap_or_else(|| payload_text(payload).to_owned());
+    // One line, whatever an assertion put into its message.
+    text.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn payload_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic without a message")
+}

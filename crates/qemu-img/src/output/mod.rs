@@ -1,0 +1,7 @@
+//! What the user sees: text, JSON, progress and messages.
+
+pub(crate) mod human;
+pub(crate) mod image_info;
+pub(crate) mod json;
+pub(crate) mod messages;
+pub(crate) mod progress;

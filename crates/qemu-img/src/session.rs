@@ -1,0 +1,94 @@
+//! What every command runs in: an event loop, the drivers, and the signals.
+
+use std::future::Future;
+
+use qemu_block::aio::Services;
+use qemu_block::node::Node;
+use qemu_block::registry::{OpenContext, OpenSpec, Registry};
+use qemu_block::types::OpenFlags;
+use qemu_util::aio::AioContext;
+use qemu_util::primitive::Arc;
+
+use crate::cli::common::ImageArg;
+use crate::failure::Failure;
+use crate::output::messages;
+use crate::signals::Signals;
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub(crate) struct Session {
+    aio: AioContext,
+    context: OpenContext,
+    signals: Signals,
+}
+
+impl Session {
+    /// A session that leaves signals alone: SIGINT and SIGTERM end the process at once.
+    ///
+    /// # Errors
+    /// The system lacks a resource, such as file descriptors.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Self::with_signals(Signals::none())
+    }
+
+    /// A session for a command with something to clean up: it must watch [`Session::signals`].
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub(crate) fn catching_signals() -> Result<Self, Failure> {
+        // Before any thread exists, so that all of them inherit the blocked signals.
+        Self::with_signals(Signals::catch()?)
+    }
+
+    fn with_signals(signals: Signals) -> Result<Self, Failure> {
+        let aio =
+            AioContext::new().map_err(|error| Failure::new(format!("Could not create an event loop: {error}")))?;
+        let mut registry = Registry::new(Services::new());
+        registry.register(Arc::new(raw::RawDriver));
+        registry.register(Arc::new(qcow2::Qcow2Driver));
+        Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), signals })
+    }
+
+    /// Runs `future` and the event loop until the future completes.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.aio.block_on(future)
+    }
+
+    /// Opens and creates images.
+    pub(crate) fn context(&self) -> &OpenContext {
+        &self.context
+    }
+
+    /// Worker threads and buffers.
+    pub(crate) fn services(&self) -> &Services {
+        self.context.services()
+    }
+
+    /// What signals asked for.
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// Opens an image that the user named, with `flags` besides those that follow from the options.
+    ///
+    /// Warns when a format was not given, was taken for raw, and the image is opened for writing.
+    ///
+    /// # Errors
+    /// `Could not open 'name': …`
+    pub(crate) async fn open_image(&self, image: &ImageArg, flags: OpenFlags) -> Result<Arc<Node>, Failure> {
+        self.open_spec(&image.name, image.open_spec(flags)?).await
+    }
+
+    /// Opens what `spec` describes and the user calls `name`; otherwise as [`Session::open_image`].
+    ///
+    /// # Errors
+    /// `Could not open 'name': …`
+    pub(crate) async fn open_spec(&self, name: &str, spec: OpenSpec) -> Result<Arc<Node>, Failure> {
+        let opened = self.context.open(spec).await;
+        let node = opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error))?;
+        if node.is_probed_raw() && !node.is_read_only() {
+            messages::warn_probed_raw(node.filename());
+        }
+        Ok(node)
+    }
+}
