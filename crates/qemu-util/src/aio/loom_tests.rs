@@ -11,9 +11,10 @@ use crate::primitive::{Arc, Mutex, thread};
 // Ordering: Relaxed for all data in these models; the loop under test orders it.
 const RELAXED: Ordering = Ordering::Relaxed;
 
-fn model(check: impl Fn() + Sync + Send + 'static) {
+/// `LOOM_MAX_PREEMPTIONS` overrides the bound.
+fn model(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.check(check);
 }
 
@@ -25,7 +26,7 @@ fn context() -> AioContext {
 
 #[test]
 fn a_bottom_half_wakes_the_sleeping_loop() {
-    model(|| {
+    model(3, || {
         let ctx = context();
         let called = Arc::new(AtomicU32::new(0));
         let call = Arc::clone(&called);
@@ -40,7 +41,8 @@ fn a_bottom_half_wakes_the_sleeping_loop() {
 
 #[test]
 fn two_wakers_of_one_bottom_half() {
-    model(|| {
+    // Three threads: bound 3 takes minutes.
+    model(2, || {
         let ctx = context();
         let (data, seen) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let bh = {
@@ -63,7 +65,7 @@ fn two_wakers_of_one_bottom_half() {
 
 #[test]
 fn a_task_is_woken_from_another_thread() {
-    model(|| {
+    model(3, || {
         let ctx = context();
         let shared = Arc::new((AtomicU32::new(0), Mutex::new(None::<Waker>)));
         let waited = Arc::clone(&shared);

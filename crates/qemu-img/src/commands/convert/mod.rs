@@ -26,7 +26,7 @@ use std::sync::Arc;
 use qemu_block::node::{ChildRole, Node};
 use qemu_block::types::Perm;
 use qemu_util::primitive::atomic::{AtomicU64, Ordering};
-use qemu_util::units::{KIB, MIB};
+use qemu_util::units::MIB;
 
 use self::copy::{CopyRules, FailedStep, Finished, Watch, copy};
 use self::options::{Arguments, Request};
@@ -46,7 +46,11 @@ use crate::session::Session;
 use crate::signals::Signals;
 
 /// What the tasks read and write at once, in bytes, where nothing asks for more.
-const REQUEST: u64 = 512 * KIB;
+///
+/// Measured with plain copies of a 4 GiB image, a quarter of it data, on two cores: 128 KiB and 256 KiB cost up to half
+/// as much processor time again in hand-overs between threads; from 512 KiB to 2 MiB the time is the same, and below
+/// 1 MiB it varies more when other processes want the cores.
+const REQUEST: u64 = MIB;
 /// The longest request, in bytes. The reference's requests have this length (QEMU: `IO_BUF_SIZE`), and what `-S` finds
 /// depends on it where the size given is larger than a request.
 const REQUEST_MAX: u64 = 2 * MIB;

@@ -1,7 +1,10 @@
 //! The sources of a conversion, laid end to end.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use qemu_block::driver::FileIdentity;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::io::block_status_above;
 use qemu_block::node::{ChildRole, Node};
@@ -25,6 +28,32 @@ pub(super) enum Content {
 /// Told about each sector that cannot be read: its offset in its source, and why.
 pub(super) type OnUnreadable = dyn Fn(u64, &BlockError) + Send + Sync;
 
+/// A file that a source, or a backing file of it, is stored in.
+struct StoredIn {
+    path: String,
+    identity: FileIdentity,
+    /// Length as found when it was opened, in bytes.
+    len: u64,
+}
+
+impl StoredIn {
+    /// All files below `node`, itself included.
+    fn collect(node: &Node, files: &mut Vec<Self>) {
+        if let Some(identity) = node.identity() {
+            files.push(Self { path: node.filename().to_owned(), identity, len: node.len() });
+        }
+        node.children().iter().for_each(|edge| Self::collect(&edge.node, files));
+    }
+
+    /// Whether the file is shorter now. One that has gone, or was replaced, is whole in the hands of those who have it
+    /// open.
+    fn has_shrunk(&self) -> bool {
+        let Ok(now) = fs::metadata(&self.path) else { return false };
+        let identity = FileIdentity { device: now.dev(), inode: now.ino() };
+        now.is_file() && identity == self.identity && now.len() < self.len
+    }
+}
+
 /// One source and its place in the whole.
 struct Part {
     node: Arc<Node>,
@@ -37,16 +66,10 @@ struct Part {
     padded: u64,
 }
 
-impl Part {
-    fn shrunk(&self) -> BlockError {
-        let message = format!("'{}' has become shorter while it was read", self.node.filename());
-        BlockError::new(ErrorKind::Truncated, message)
-    }
-}
-
 /// The concatenation of all sources.
 pub(super) struct Sources {
     parts: Vec<Part>,
+    files: Vec<StoredIn>,
     total: u64,
     buffers: BufPool,
     on_unreadable: Option<Box<OnUnreadable>>,
@@ -65,8 +88,10 @@ impl Sources {
         on_unreadable: Option<Box<OnUnreadable>>,
     ) -> Result<Self> {
         let mut parts = Vec::with_capacity(nodes.len());
+        let mut files = Vec::new();
         let mut total = 0_u64;
         for node in nodes {
+            StoredIn::collect(&node, &mut files);
             let bytes = node.len();
             let (padded, end) = padded_len(bytes)
                 .and_then(|padded| Some((padded, total.checked_add(padded)?)))
@@ -78,7 +103,7 @@ impl Sources {
             parts.push(Part { node, base, start: total, bytes, padded });
             total = end;
         }
-        Ok(Self { parts, total, buffers, on_unreadable })
+        Ok(Self { parts, files, total, buffers, on_unreadable })
     }
 
     /// Length of all sources together in bytes, a multiple of [`SECTOR`].
@@ -113,7 +138,7 @@ impl Sources {
         loop {
             let error = match block_status_above(&part.node, part.base.as_ref(), at, len).await {
                 Ok(found) if found.status.len > 0 => return Ok((found.status.flags, found.status.len)),
-                Ok(_) => part.shrunk(),
+                Ok(_) => shrunk(part.node.filename()),
                 Err(error) => error,
             };
             if self.on_unreadable.is_none() {
@@ -219,13 +244,17 @@ impl Sources {
     /// # Errors
     /// `Truncated`, naming the source.
     pub(super) fn check_not_shrunk(&self) -> Result<()> {
-        match self.parts.iter().find(|part| part.node.len() < part.bytes) {
+        if let Some(part) = self.parts.iter().find(|part| part.node.len() < part.bytes) {
+            return Err(shrunk(part.node.filename()));
+        }
+        // Nodes remember the length with which they were opened, so the files are looked at as well.
+        match self.files.iter().find(|file| file.has_shrunk()) {
+            Some(file) => Err(shrunk(&file.path)),
             None => Ok(()),
-            Some(part) => Err(part.shrunk()),
         }
     }
 
-    /// Gives the nodes back, for closing them.
+    /// The images, in order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.parts.iter().map(|part| &part.node)
     }
@@ -244,4 +273,8 @@ impl std::fmt::Debug for Sources {
 
 fn padded_len(bytes: u64) -> Option<u64> {
     bytes.checked_next_multiple_of(SECTOR)
+}
+
+fn shrunk(name: &str) -> BlockError {
+    BlockError::new(ErrorKind::Truncated, format!("'{name}' has become shorter while it was read"))
 }

@@ -17,6 +17,8 @@ use super::piece::Writer;
 use super::plan::{Cursor, Piece, PlanRules, Work, ZeroRule, count_data};
 use super::source::Sources;
 use super::sparse::ZeroDetection;
+use crate::cli::common::ImageArg;
+use crate::session::Session;
 
 /// Length of a piece in these tests, in bytes.
 const PIECE: u64 = 64 << 10;
@@ -201,6 +203,23 @@ fn a_source_that_shrinks_is_noticed() {
     complete(node.truncate(4096, qemu_block::types::PreallocMode::Off)).expect("truncated");
     from.check_not_shrunk().expect_err("half of it is gone");
     assert!(complete(from.extent(4096, 4096)).is_err());
+}
+
+#[test]
+fn a_file_that_shrinks_is_noticed_although_its_node_remembers_the_length() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("image");
+    std::fs::write(&path, [1; 8192]).expect("written");
+    let session = Session::new().expect("a session");
+    session.block_on(async {
+        let name = path.to_str().expect("plain").to_owned();
+        let image = ImageArg { name, format: Some("raw".to_owned()), ..ImageArg::default() };
+        let node = session.open_image(&image, OpenFlags::empty()).await.expect("opened");
+        let from = Sources::new(vec![node], false, BufPool::new(), None).expect("small enough");
+        from.check_not_shrunk().expect("still whole");
+        std::fs::write(&path, [1; 4096]).expect("shortened");
+        from.check_not_shrunk().expect_err("half of it is gone");
+    });
 }
 
 #[test]

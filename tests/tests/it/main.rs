@@ -1,0 +1,28 @@
+//! End-to-end tests: our `qemu-img`, the reference `qemu-img` as the judge, real images.
+//!
+//! | module | claim |
+//! |---|---|
+//! | `cloud` | realistic images convert to every target, are the same, and are no larger than the reference makes them |
+//! | `options` | every option of `convert` does what it says |
+//! | `twins` | both programs say and return the same for the same command line |
+//! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
+//! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
+//! | `space` | a target that cannot be written is an error and leaves nothing |
+//! | `process` | locks, signals, closed pipes |
+//! | `model` | random operations on qcow2 nodes against an array of bytes |
+//! | `embedding` | the crates without the command: nodes run under any executor |
+//! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
+
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod cloud;
+mod damage;
+mod embedding;
+mod faults;
+mod fixture;
+mod model;
+mod options;
+mod process;
+mod space;
+mod twins;

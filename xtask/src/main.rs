@@ -1,0 +1,51 @@
+//! Development tasks: `cargo xtask <task>`. Run without arguments for the list.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod demo;
+mod process;
+mod test;
+mod tidy;
+
+use std::io;
+use std::process::ExitCode;
+
+use process::say;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  demo    build the release binary and show it converting a sample image
+  test    install what the tests need, then run all of them
+  tidy    check the rules of this repository that no other tool knows
+  ci      everything that a change must pass: fmt, clippy, test, doc, tidy
+  bench   compare the release binary with the reference; --help lists the options
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            process::complain(&format!("xtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> io::Result<ExitCode> {
+    let (task, rest) = args.split_first().map_or(("help", args), |(task, rest)| (task.as_str(), rest));
+    match (task, rest) {
+        ("bench", options) => return bench::run(options),
+        (bench::MEASURE, command) => return bench::measure(command),
+        ("demo", []) => demo::run()?,
+        ("test", []) => test::run()?,
+        ("tidy", []) => tidy::run()?,
+        ("ci", []) => ci::run()?,
+        ("help" | "--help" | "-h", []) => say(USAGE.trim_end()),
+        _ => return Err(io::Error::other(format!("unknown task or arguments: {}\n{USAGE}", args.join(" ")))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
