@@ -41,6 +41,9 @@ impl BlockDriver for Qcow2Driver {
         if flags.contains(OpenFlags::WRITE) {
             wanted |= Perm::WRITE | Perm::RESIZE;
         }
+        if flags.contains(OpenFlags::FORCE_SHARE) {
+            return (wanted, Perm::all());
+        }
         (wanted, shared.difference(Perm::WRITE | Perm::RESIZE) | Perm::WRITE_UNCHANGED)
     }
 

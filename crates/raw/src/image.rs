@@ -107,7 +107,12 @@ impl BlockOps for RawImage {
     fn info(&self) -> IoFuture<'_, DriverInfo> {
         Box::pin(async {
             let below = self.storage.info().await?;
-            Ok(DriverInfo { cluster_size: below.cluster_size, zero_init: below.zero_init, ..DriverInfo::default() })
+            Ok(DriverInfo {
+                cluster_size: below.cluster_size,
+                dirty: Some(false),
+                zero_init: below.zero_init,
+                ..DriverInfo::default()
+            })
         })
     }
 

@@ -186,6 +186,9 @@ impl Image {
         if meta.too_much_released() {
             meta.flush().await?;
         }
+        for (at, _) in &batch.clusters {
+            meta.prepare_tables(*at, at.next()).await?;
+        }
         let mut places = Vec::with_capacity(batch.clusters.len());
         for (_, bytes) in &batch.clusters {
             let len = bytes.len() as u64;

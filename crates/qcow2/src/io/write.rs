@@ -103,6 +103,7 @@ impl Image {
             meta.flush().await?;
         }
         let (first, end) = self.clusters_of(offset, len);
+        meta.prepare_tables(first, end).await?;
         let runs = meta.lookup(first, end).await?;
         let mut targets = Vec::with_capacity(runs.len());
         let mut missing: Option<(GuestCluster, u64)> = None;

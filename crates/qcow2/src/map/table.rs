@@ -9,7 +9,7 @@ use crate::format::l1::L1Entry;
 use crate::format::l2::L2Mapping;
 use crate::meta::Meta;
 use crate::overlap::Region;
-use crate::units::{ClusterCount, HostOffset};
+use crate::units::{ClusterCount, GuestCluster, HostOffset};
 
 /// An L2 table of the active state.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,19 @@ impl Meta {
                 }
             }
         }
+    }
+
+    /// Makes sure that all L2 tables for the clusters from `first` to before `end` are there and may be changed.
+    ///
+    /// Done before clusters are reserved for data, so that the tables do not come to lie in the middle of the data.
+    pub(crate) async fn prepare_tables(&mut self, first: GuestCluster, end: GuestCluster) -> Result<()> {
+        let mut at = first;
+        while at < end {
+            let index = self.geo.split(self.geo.guest_start(at)).l1_index;
+            self.writable_table(index).await?;
+            at = self.geo.guest_cluster(self.geo.join(index + 1, 0));
+        }
+        Ok(())
     }
 
     async fn make_table(&mut self, index: usize) -> Result<HostOffset> {

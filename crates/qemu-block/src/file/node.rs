@@ -260,6 +260,7 @@ impl FileNode {
             allocated_bytes: Some(data.blocks().saturating_mul(512)),
             format_specific: Some(FormatSpecific { type_name: "file", fields: Vec::new() })
                 .filter(|_| self.kind == FileKind::Regular),
+            dirty: Some(false),
             zero_init: self.kind == FileKind::Regular,
             ..DriverInfo::default()
         })

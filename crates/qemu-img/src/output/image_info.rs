@@ -43,7 +43,8 @@ impl ImageInfo {
         Ok(Self {
             filename: node.filename().to_owned(),
             format: node.driver().name(),
-            virtual_size: node.len(),
+            // The reference counts in sectors and rounds the length of every node up to them.
+            virtual_size: node.len().next_multiple_of(512),
             allocated_bytes: node.allocated_bytes().await?,
             info: node.info().await?,
             children,
