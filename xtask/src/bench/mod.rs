@@ -33,11 +33,8 @@ use report::{Outcome, Pair, Row};
 
 pub(crate) use meter::{MEASURE, measure};
 
-/// A run shorter than this is mostly noise: its cell gets more of them.
-const SHORT: Duration = Duration::from_millis(100);
-
-/// How many times as many.
-const SHORT_RUNS_FACTOR: usize = 8;
+/// How many times as many runs a cell gets whose runs are shorter than that: what is short is mostly noise.
+const RUNS_FACTORS: [(Duration, usize); 2] = [(Duration::from_millis(100), 8), (Duration::from_secs(2), 2)];
 
 /// The two programs that take turns.
 struct Contest {
@@ -67,13 +64,18 @@ pub(crate) fn run(args: &[String]) -> io::Result<ExitCode> {
     let contest = Contest { programs: Pair { ours, reference }, images, runs: options.runs };
     let cases = matrix::cases(options.quick, options.spec.disk_mib << 20);
     let wanted = cases.into_iter().filter(|case| options.filter.as_deref().is_none_or(|part| case.name.contains(part)));
+    let wanted: Vec<Case> = wanted.collect();
+    let width = report::name_width(wanted.iter().map(|case| case.name.as_str()));
     let mut rows = Vec::new();
+    say(&report::heading(width));
     for case in wanted {
-        complain(&format!("bench: {}", case.name));
         let outcome = contest.play(&case).unwrap_or_else(|error| Outcome::Failed(error.to_string()));
-        rows.push(Row { name: case.name, outcome });
+        let row = Row { name: case.name, outcome };
+        // The matrix takes a while, so each line is shown as soon as it is known.
+        say(&report::line(&row, width));
+        rows.push(row);
     }
-    say(&report::table(&rows));
+    say(&report::summary(&rows));
     if let Some(file) = &options.json {
         fs::write(file, report::json(&rows, &options))?;
     }
@@ -107,11 +109,17 @@ impl Contest {
         let (first, reference) = self.warm_up(case, &self.programs.reference)?;
         let (_, ours) = self.warm_up(case, &self.programs.ours)?;
         let sizes = Pair { ours, reference };
-        let runs = if first.wall < SHORT { self.runs * SHORT_RUNS_FACTOR } else { self.runs };
+        let factor = RUNS_FACTORS.iter().find(|(shorter_than, _)| first.wall < *shorter_than).map_or(1, |(_, by)| *by);
         let mut samples = Pair { ours: Vec::new(), reference: Vec::new() };
-        for _ in 0..runs {
-            samples.ours.push(self.clock(case, &self.programs.ours)?);
-            samples.reference.push(self.clock(case, &self.programs.reference)?);
+        for round in 0..self.runs * factor {
+            // The order changes, because each run leaves the machine's memory in some state for the next one.
+            if round % 2 == 0 {
+                samples.ours.push(self.clock(case, &self.programs.ours)?);
+                samples.reference.push(self.clock(case, &self.programs.reference)?);
+            } else {
+                samples.reference.push(self.clock(case, &self.programs.reference)?);
+                samples.ours.push(self.clock(case, &self.programs.ours)?);
+            }
         }
         self.remove_target(case)?;
         Ok(Outcome::Measured { samples, sizes })

@@ -85,29 +85,40 @@ fn sizes_mib(sizes: &Pair<u64>) -> Pair<f64> {
     Pair { ours: mib(sizes.ours), reference: mib(sizes.reference) }
 }
 
-/// The table for people.
-pub(super) fn table(rows: &[Row]) -> String {
-    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+/// How wide the column of names has to be.
+pub(super) fn name_width<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|name| name.chars().count()).max().unwrap_or(0).max(HEADING.len())
+}
+
+const HEADING: &str = "medians; ratio = reference / ours";
+
+/// The first line of the table for people.
+pub(super) fn heading(width: usize) -> String {
     let heads =
         ["wall ms", "ref", "ratio", "cpu ms", "ref", "ratio", "peak MiB", "ref", "ratio", "size MiB", "ref", "ratio"];
     let heads: String = heads.iter().map(|head| format!("{head:>9}")).collect();
-    let mut lines = vec![format!("{:width$}{heads}", "medians; ratio = reference / ours")];
-    for row in rows {
-        let cells = match &row.outcome {
-            Outcome::Failed(why) => format!("   failed: {why}"),
-            Outcome::Measured { samples, sizes } => {
-                let size = sizes_mib(sizes);
-                let pairs = [wall(samples), cpu(samples), peak_mib(samples)];
-                let columns: String = pairs.iter().map(columns).collect();
-                columns + &if size.ours > 0.0 { self::columns(&size) } else { String::new() }
-            }
-        };
-        let flag = if row.is_fast_enough() { "" } else { "  <--" };
-        lines.push(format!("{:width$}{cells}{flag}", row.name));
-    }
+    format!("{HEADING:width$}{heads}")
+}
+
+/// One line of it.
+pub(super) fn line(row: &Row, width: usize) -> String {
+    let cells = match &row.outcome {
+        Outcome::Failed(why) => format!("   failed: {why}"),
+        Outcome::Measured { samples, sizes } => {
+            let size = sizes_mib(sizes);
+            let pairs = [wall(samples), cpu(samples), peak_mib(samples)];
+            let cells: String = pairs.iter().map(columns).collect();
+            cells + &if size.ours > 0.0 { columns(&size) } else { String::new() }
+        }
+    };
+    let flag = if row.is_fast_enough() { "" } else { "  <--" };
+    format!("{:width$}{cells}{flag}", row.name)
+}
+
+/// The last line.
+pub(super) fn summary(rows: &[Row]) -> String {
     let slow = rows.iter().filter(|row| !row.is_fast_enough()).count();
-    lines.push(format!("{} cells, {slow} failed or below {RATIO_WANTED}", rows.len()));
-    lines.join("\n")
+    format!("{} cells, {slow} failed or below {RATIO_WANTED}", rows.len())
 }
 
 fn columns(pair: &Pair<f64>) -> String {
@@ -165,6 +176,7 @@ mod tests {
         let slow = Outcome::Measured { samples, sizes: Pair { ours: 0, reference: 0 } };
         let rows = [slow, Outcome::Failed("why".to_owned())].map(|outcome| Row { name: "cell".to_owned(), outcome });
         assert!(!rows.iter().any(Row::is_fast_enough));
-        assert_eq!(table(&rows).matches("<--").count(), 2);
+        assert!(rows.iter().all(|row| line(row, 4).ends_with("<--")));
+        assert!(summary(&rows).starts_with("2 cells, 2 failed"));
     }
 }

@@ -42,6 +42,7 @@ impl Entry {
 struct Queue {
     /// Granted and waiting entries in the order of arrival. Short: one per request in flight.
     entries: VecDeque<Entry>,
+    n_waiting: usize,
     next_id: u64,
 }
 
@@ -60,13 +61,18 @@ impl Queue {
                 continue;
             }
             wakers.extend(self.entries[at].waiting.take().flatten());
+            self.n_waiting -= 1;
         }
         wakers
     }
 
     fn remove(&mut self, id: u64) -> Vec<Waker> {
-        self.entries.retain(|entry| entry.id != id);
-        self.grant()
+        if let Some(at) = self.entries.iter().position(|entry| entry.id == id) {
+            let waited = self.entries.remove(at).is_some_and(|entry| entry.waiting.is_some());
+            self.n_waiting -= usize::from(waited);
+        }
+        // The usual case: nobody waits for anything.
+        if self.n_waiting == 0 { Vec::new() } else { self.grant() }
     }
 }
 
@@ -91,6 +97,7 @@ impl RangeLock {
             let id = queue.next_id;
             queue.next_id += 1;
             let blocked = queue.blocked(&range, mode, usize::MAX);
+            queue.n_waiting += usize::from(blocked);
             queue.entries.push_back(Entry { id, range, mode, waiting: blocked.then_some(None) });
             RangeGuard { lock: self, id }
         };
