@@ -72,11 +72,8 @@ impl BlockOps for Image {
 
     fn children(&self) -> Vec<Edge> {
         let storage = Edge { name: "file", role: ChildRole::Storage, node: self.storage.clone() };
-        let backing = self.backing.iter().map(|node| Edge {
-            name: "backing",
-            role: ChildRole::Backing,
-            node: node.clone(),
-        });
+        let backing =
+            self.backing.iter().map(|node| Edge { name: "backing", role: ChildRole::Backing, node: node.clone() });
         std::iter::once(storage).chain(backing).collect()
     }
 
@@ -140,8 +137,10 @@ impl BlockOps for Image {
     fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         let CheckFixes::Nothing = fixes;
         Box::pin(async move {
-            if self.flags.contains(OpenFlags::WRITE) {
-                self.flush_guest().await?;
+            self.check_open()?;
+            // What is still in memory would look like damage. A corrupt image is checked as it is on disk.
+            if self.flags.contains(OpenFlags::WRITE) && !self.health.is_corrupt() {
+                self.settle_guest().await?;
             }
             crate::check::check(&self.storage, &self.meta.lock().await.header).await
         })

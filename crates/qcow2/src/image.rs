@@ -14,6 +14,7 @@ use qemu_util::sync::CoMutex;
 
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
+use crate::health::Health;
 use crate::meta::Meta;
 use crate::units::{Geometry, GuestCluster, GuestOffset};
 
@@ -30,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) compression: CompressionType,
     pub(crate) storage: Arc<Node>,
     pub(crate) backing: Option<Arc<Node>>,
+    /// Whether the header names a backing file, open or not.
+    has_backing_name: bool,
     pub(crate) services: Services,
     pub(crate) filename: String,
     pub(crate) flags: OpenFlags,
@@ -41,29 +44,27 @@ pub(crate) struct Image {
     /// Whether the storage has holes where this image has data, so that asking it is worth the time.
     pub(crate) sparse_storage: bool,
     size: AtomicU64,
-    /// Corruption was found while writing: nothing is written any more.
-    corrupt: AtomicBool,
     closed: AtomicBool,
-    /// A write was given up while its I/O was under way; see [`DataWrite`].
-    abandoned: Arc<AtomicBool>,
+    /// Whether the image may still be written.
+    pub(crate) health: Arc<Health>,
 }
 
 impl Image {
     /// An image with a validated header.
     pub(crate) fn new(parts: ImageParts) -> Self {
         let ImageParts { header, storage, backing, services, filename, flags, sparse_storage } = parts;
-        let abandoned = Arc::new(AtomicBool::new(false));
+        let health = Arc::new(Health::default());
         Self {
             geo: header.geometry,
             version: header.version,
             compression: header.compression,
-            meta: CoMutex::new(Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&abandoned))),
+            meta: CoMutex::new(Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health))),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
             size: AtomicU64::new(header.virtual_size),
-            corrupt: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            abandoned,
+            health,
+            has_backing_name: header.backing_name.is_some(),
             sparse_storage,
             storage,
             backing,
@@ -84,10 +85,28 @@ impl Image {
         self.size.store(size, Ordering::Relaxed);
     }
 
-    /// The clusters that the bytes from `offset` on touch: the first one and the one after the last.
+    /// Whether what is not mapped may be data of a backing file, now or when the image is opened the next time: one that
+    /// the header names counts even if it was not opened.
+    pub(crate) fn may_have_backing(&self) -> bool {
+        self.has_backing_name || self.backing.is_some()
+    }
+
+    /// Bytes of the backing file that show where nothing is mapped. One that is named and not open is as long as
+    /// can be, because nobody knows.
+    pub(crate) fn backing_len(&self) -> u64 {
+        match &self.backing {
+            Some(backing) => backing.len(),
+            None if self.has_backing_name => u64::MAX,
+            None => 0,
+        }
+    }
+
+    /// The clusters that the bytes from `offset` on touch: the first one and the one after the last. No bytes count as
+    /// one.
     pub(crate) fn clusters_of(&self, offset: u64, len: u64) -> (GuestCluster, GuestCluster) {
         let first = self.geo.guest_cluster(GuestOffset::new(offset));
-        let last = self.geo.guest_cluster(GuestOffset::new(offset + len - 1));
+        let last = offset.saturating_add(len.saturating_sub(1));
+        let last = self.geo.guest_cluster(GuestOffset::new(last));
         (first, last.next())
     }
 
@@ -112,11 +131,7 @@ impl Image {
         if !self.flags.contains(OpenFlags::WRITE) {
             return Err(BlockError::new(ErrorKind::PermissionDenied, "qcow2: the image is read-only"));
         }
-        // Ordering: relaxed; set under the metadata lock, which every write takes later and before it changes anything.
-        if self.corrupt.load(Ordering::Relaxed) {
-            return Err(BlockError::new(ErrorKind::Corrupt, "qcow2: the image is corrupt and refuses writes"));
-        }
-        Ok(())
+        self.health.check()
     }
 
     /// Marks the image closed; returns whether it was open.
@@ -125,19 +140,11 @@ impl Image {
         !self.closed.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether the image must not be written any more.
-    pub(crate) fn is_corrupt(&self) -> bool {
-        // Ordering: relaxed, as in `check_writable`.
-        self.corrupt.load(Ordering::Relaxed)
-    }
-
     /// Takes note of an error while changing the image. Corruption is recorded in the header, and writes stop.
     pub(crate) async fn note_failure(&self, meta: &mut Meta, error: BlockError) -> BlockError {
-        if error.kind() != ErrorKind::Corrupt || self.is_corrupt() {
+        if error.kind() != ErrorKind::Corrupt || !self.health.mark_corrupt() {
             return error;
         }
-        // Ordering: relaxed, as in `check_writable`.
-        self.corrupt.store(true, Ordering::Relaxed);
         if self.version == Version::V3 {
             meta.header.incompatible |= Incompatible::CORRUPT;
             let word = IoBuf::copy_of(&meta.header.incompatible.bits().to_be_bytes());
@@ -147,11 +154,6 @@ impl Image {
             }
         }
         error
-    }
-
-    /// Announces that data is going to be written into clusters of this image.
-    pub(crate) fn begin_data_write(&self) -> DataWrite<'_> {
-        DataWrite { image: self, finished: false }
     }
 }
 
@@ -170,30 +172,4 @@ pub(crate) struct ImageParts {
     pub(crate) filename: String,
     pub(crate) flags: OpenFlags,
     pub(crate) sparse_storage: bool,
-}
-
-/// Data on its way into clusters.
-///
-/// Dropping a write's future does not stop its I/O, which may then still hit clusters that others are given. So when
-/// this is dropped unfinished, no cluster of the image is used a second time until it is opened again.
-#[must_use]
-pub(crate) struct DataWrite<'a> {
-    image: &'a Image,
-    finished: bool,
-}
-
-impl DataWrite<'_> {
-    /// All I/O of the write has come back.
-    pub(crate) fn finish(mut self) {
-        self.finished = true;
-    }
-}
-
-impl Drop for DataWrite<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Ordering: relaxed; whoever drops the future does so before it can start anything else.
-            self.image.abandoned.store(true, Ordering::Relaxed);
-        }
-    }
 }

@@ -15,8 +15,7 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
     image.check_open()?;
     let header = &image.meta.lock().await.header.clone();
     let backing_filename = header.backing_name_text()?.map(str::to_owned);
-    let full_backing_filename =
-        backing_filename.as_deref().map(|name| resolve_backing_name(&image.filename, name));
+    let full_backing_filename = backing_filename.as_deref().map(|name| resolve_backing_name(&image.filename, name));
     let snapshots = read_snapshots(&image.storage, header).await?;
     let mut fields = vec![("compat", InfoValue::Text(compat(image.version).to_owned()))];
     fields.push(("compression-type", InfoValue::Text(image.compression.name().to_owned())));

@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use qemu_block::error::Result;
 use qemu_block::node::Node;
-use qemu_util::primitive::atomic::AtomicBool;
 
 use crate::alloc::{AllocState, Releases};
 use crate::cache::entry_table::EntryTable;
+use crate::cache::file::MetaFile;
 use crate::cache::slices::SliceCache;
 use crate::format::header::{Header, Version};
 use crate::format::l1::L1Entry;
 use crate::format::l2::L2Layout;
 use crate::format::refcount::ReftableEntry;
-use crate::overlap::MetadataRegions;
+use crate::health::Health;
+use crate::limits::L1_BYTES_MAX;
+use crate::overlap::{MetadataRegions, Region};
+use crate::snapshots::read_snapshot_table;
 use crate::units::{Geometry, HostOffset};
 
 /// Bytes of L2 tables kept in memory at most: 32 MiB map 256 GiB of 64 KiB clusters. QEMU: `l2-cache-size`.
@@ -32,7 +35,7 @@ pub(crate) struct Meta {
     pub(crate) geo: Geometry,
     /// How L2 entries are read and written.
     pub(crate) layout: L2Layout,
-    pub(crate) storage: Arc<Node>,
+    pub(crate) storage: MetaFile,
     /// The header as it is on disk.
     pub(crate) header: Header,
     pub(crate) l1: EntryTable,
@@ -42,13 +45,13 @@ pub(crate) struct Meta {
     pub(crate) regions: MetadataRegions,
     pub(crate) alloc: AllocState,
     pub(crate) releases: Releases,
-    /// A write was given up while its I/O was under way; see [`DataWrite`](crate::image::DataWrite).
-    pub(crate) abandoned: Arc<AtomicBool>,
+    /// Whether `regions` has everything; see [`Meta::know_metadata`].
+    knows_metadata: bool,
 }
 
 impl Meta {
     /// The metadata of the image that `storage` holds; no table is read yet.
-    pub(crate) fn new(storage: Arc<Node>, header: Header, abandoned: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(storage: Arc<Node>, header: Header, health: Arc<Health>) -> Self {
         let geo = header.geometry;
         let slice_bytes = usize::try_from(geo.cluster_size().min(SLICE_BYTES_MAX)).expect("at most 4 KiB");
         let n_reftable_entries = usize::try_from(geo.reftable_entries(header.reftable.count)).expect("at most 8 MiB");
@@ -61,31 +64,69 @@ impl Meta {
             regions: MetadataRegions::new(&header, geo),
             alloc: AllocState::new(&storage, geo),
             releases: Releases::default(),
-            abandoned,
+            knows_metadata: false,
             layout: L2Layout::new(geo, zero_flag),
             geo,
-            storage,
+            storage: MetaFile::new(storage, health),
             header,
         }
     }
 
     /// Loads the chunk of the L1 table with entry `index`.
+    ///
+    /// # Errors
+    /// Beyond those of reading: `Corrupt` when an entry names a table that is known already. Then no entry of the chunk
+    /// can be used, as writing through one of them would change what another one maps.
     pub(crate) async fn load_l1(&mut self, index: usize) -> Result<()> {
-        if let Some(loaded) = self.l1.load(&self.storage, index).await? {
-            for (_, entry) in loaded.map(|i| (i, self.l1.entry(i))).filter(|(_, entry)| *entry != 0) {
-                self.regions.add_l2_table(L1Entry::from_raw(entry).offset_bits(), self.geo);
-            }
+        let Some(loaded) = self.l1.load(&self.storage, index).await? else { return Ok(()) };
+        // Damaged entries name no table; whoever looks at one of them is told so.
+        let tables = loaded.filter_map(|i| L1Entry::from_raw(self.l1.entry(i)).decode(self.geo).ok().flatten());
+        let added = self.regions.add_tables(tables, Region::L2Table);
+        added.inspect_err(|_| self.l1.unload(index))
+    }
+
+    /// Loads the chunk of the refcount table with entry `index`; fails as [`Meta::load_l1`].
+    pub(crate) async fn load_reftable(&mut self, index: usize) -> Result<()> {
+        let Some(loaded) = self.reftable.load(&self.storage, index).await? else { return Ok(()) };
+        let blocks =
+            loaded.filter_map(|i| ReftableEntry::from_raw(self.reftable.entry(i)).decode(self.geo).ok().flatten());
+        let added = self.regions.add_tables(blocks, Region::RefcountBlock);
+        added.inspect_err(|_| self.reftable.unload(index))
+    }
+
+    /// Loads the whole L1 table: 32 MiB at most, of which holes cost no memory.
+    pub(crate) async fn load_all_l1(&mut self) -> Result<()> {
+        for index in self.l1.chunk_starts() {
+            self.load_l1(index).await?;
         }
         Ok(())
     }
 
-    /// Loads the chunk of the refcount table with entry `index`.
-    pub(crate) async fn load_reftable(&mut self, index: usize) -> Result<()> {
-        if let Some(loaded) = self.reftable.load(&self.storage, index).await? {
-            for entry in loaded.map(|i| self.reftable.entry(i)).filter(|entry| *entry != 0) {
-                self.regions.add_refblock(ReftableEntry::from_raw(entry).offset_bits(), self.geo);
-            }
+    /// Loads the whole refcount table: 8 MiB at most, of which holes cost no memory.
+    pub(crate) async fn load_all_reftable(&mut self) -> Result<()> {
+        for index in self.reftable.chunk_starts() {
+            self.load_reftable(index).await?;
         }
+        Ok(())
+    }
+
+    /// Sees to it that all metadata is known to `regions` that clusters must not be allocated over, whatever the
+    /// refcounts say. Done once, before the first allocation.
+    pub(crate) async fn know_metadata(&mut self) -> Result<()> {
+        if self.knows_metadata {
+            return Ok(());
+        }
+        self.load_all_l1().await?;
+        self.load_all_reftable().await?;
+        let (snapshots, table) = read_snapshot_table(self.storage.node(), &self.header).await?;
+        let l1_range = |entries: u32, start: u64| {
+            let bytes = u64::from(entries) * 8;
+            // No program writes larger ones; one that is must not make the whole file look like metadata.
+            (bytes <= L1_BYTES_MAX).then(|| start..start.saturating_add(bytes))
+        };
+        let tables = snapshots.iter().filter_map(|entry| l1_range(entry.l1_entries, entry.l1_offset.get())).collect();
+        self.regions.add_snapshots(table, tables)?;
+        self.knows_metadata = true;
         Ok(())
     }
 

@@ -100,14 +100,7 @@ async fn open_backing(
     let format = format.as_deref().filter(|format| !format.is_empty());
     let backing = request
         .context
-        .open_backing(
-            &request.filename,
-            storage.identity(),
-            name.unwrap_or_default(),
-            format,
-            options,
-            request.flags,
-        )
+        .open_backing(&request.filename, storage.identity(), name.unwrap_or_default(), format, options, request.flags)
         .await?;
     Ok(Some(backing))
 }

@@ -1,5 +1,7 @@
 //! Reading the snapshot table.
 
+use std::ops::Range;
+
 use qemu_block::error::Result;
 use qemu_block::node::Node;
 
@@ -13,26 +15,37 @@ const READ_BYTES: u64 = 256 << 10;
 
 /// All internal snapshots of the image that `storage` holds, in the order of the table.
 pub(crate) async fn read_snapshots(storage: &Node, header: &Header) -> Result<Vec<SnapshotEntry>> {
+    Ok(read_snapshot_table(storage, header).await?.0)
+}
+
+/// As [`read_snapshots`], with the bytes of the image file that the table occupies.
+pub(crate) async fn read_snapshot_table(storage: &Node, header: &Header) -> Result<(Vec<SnapshotEntry>, Range<u64>)> {
     let mut snapshots = Vec::new();
     let start = header.snapshots.offset.get();
     let end = start.saturating_add(SNAPSHOT_TABLE_BYTES_MAX).min(storage.len());
     let mut read_to = start;
-    let mut unparsed: Vec<u8> = Vec::new();
+    // The bytes read and not dropped yet, and how many of them are parsed.
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut parsed = 0;
     for index in 0..header.snapshots.count {
         loop {
-            if let Some((entry, len)) = SnapshotEntry::parse(&unparsed, index)? {
+            if let Some((entry, len)) = SnapshotEntry::parse(&bytes[parsed..], index)? {
                 snapshots.push(entry);
-                unparsed.drain(..len);
+                parsed += len;
                 break;
             }
             let n = end.saturating_sub(read_to).min(READ_BYTES);
             if n == 0 {
                 return Err(FormatError::SnapshotTruncated { index }.into());
             }
+            // Once a read, so that each byte is moved a bounded number of times.
+            drop(bytes.drain(..parsed));
+            parsed = 0;
             let n_bytes = usize::try_from(n).expect("at most a quarter of a MiB");
-            unparsed.extend_from_slice(&storage.read_bytes(read_to, n_bytes).await?);
+            bytes.extend_from_slice(&storage.read_bytes(read_to, n_bytes).await?);
             read_to += n;
         }
     }
-    Ok(snapshots)
+    let unparsed = (bytes.len() - parsed) as u64;
+    Ok((snapshots, start..read_to - unparsed))
 }

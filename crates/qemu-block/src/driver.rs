@@ -124,6 +124,9 @@ pub trait BlockOps: fmt::Debug + Send + Sync {
 
     /// Makes a range read as zeros, cheaply; `Unsupported` when the driver has no better way than writing zeros, which
     /// the node then does unless [`ZeroFlags::NO_FALLBACK`] is set.
+    ///
+    /// The range may begin and end between the units of [`BlockLimits`]: a driver that can zero only whole ones answers
+    /// `Unsupported`, unless the range reads as zeros already. With `Unsupported` nothing was changed.
     fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> IoFuture<'_, ()>;
 
     /// Gives up the content of a range. What it reads as afterwards is undefined unless the driver says more.

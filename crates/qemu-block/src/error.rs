@@ -1,5 +1,6 @@
 //! The error of every block operation: a kind to match on, an errno, a message of its own level, and a source.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
@@ -130,6 +131,20 @@ impl BlockError {
         }
         text
     }
+}
+
+/// A name as messages show it: control characters, which may come from an image, are made visible (rule R5). A newline
+/// in a name must not begin a line of its own.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    if !name.contains(char::is_control) {
+        return Cow::Borrowed(name);
+    }
+    let escape = |c: char| match c {
+        c if !c.is_control() => c.to_string(),
+        c if c.is_ascii() => format!("\\x{:02x}", u32::from(c)),
+        c => format!("\\u{{{:x}}}", u32::from(c)),
+    };
+    Cow::Owned(name.chars().map(escape).collect())
 }
 
 /// The C library's text for `errno`.

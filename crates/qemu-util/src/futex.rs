@@ -19,6 +19,22 @@ pub enum Woken {
 
 /// A 32-bit word with the kernel's wait queue behind it.
 ///
+/// ```
+/// use qemu_util::futex::Futex;
+/// use std::sync::atomic::Ordering;
+///
+/// let futex = Futex::new(0);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| {
+///         futex.word().store(1, Ordering::Release);
+///         futex.wake_all();
+///     });
+///     while futex.word().load(Ordering::Acquire) == 0 {
+///         futex.wait(0, None);
+///     }
+/// });
+/// ```
+///
 /// QEMU: `qemu_futex_wait`, `qemu_futex_wake_all` (include/qemu/futex.h)
 #[derive(Debug)]
 pub struct Futex {

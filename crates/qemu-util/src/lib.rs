@@ -12,11 +12,17 @@
 //! | [`buf`] | aligned I/O buffers, recycled and sliceable | util/iov.c |
 //! | [`zero`] | finding zeros as fast as memory can be read | util/bufferiszero.c |
 //! | [`units`] | sizes as text | util/cutils.c |
+//! | [`local_time`] | points in time as text | |
 //!
 //! Each module may use those above it. The crate knows nothing of disks, prints nothing and reads no environment. Every
 //! atomic access says why its ordering is enough; `[pair: name]` marks the accesses and fences that belong together.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("offsets, lengths and counters are computed in 64 bits: 32-bit targets are not supported");
+
 pub mod primitive;
+
+mod panics;
 
 pub mod futex;
 

@@ -213,3 +213,20 @@ fn an_image_that_names_a_protocol_opens_nothing() {
         assert!(info.signal().is_none() && !info.stderr.contains("panicked"), "{info}");
     }
 }
+
+#[test]
+fn names_inside_images_do_not_reach_the_terminal_as_they_are() {
+    let dir = scratch_with_small_images();
+    for (format, name) in
+        [("raw", "no\nqemu-img: all is well\u{1b}[2J"), ("qcow2", "\r\u{9b}31m"), ("nbd", "nbd\u{7}://x")]
+    {
+        let create = reference().invoke(dir.path()).words("create -q -u -f qcow2 -F").arg(format).arg("-b").arg(name);
+        create.words("hostile.qcow2 1M").run();
+        for line in ["convert -O raw hostile.qcow2 target", "info hostile.qcow2", "check hostile.qcow2"] {
+            let run = ours().run(dir.path(), line);
+            let dangerous = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');
+            assert!(!dangerous(&run.stdout) && !dangerous(&run.stderr), "{run}");
+            assert!(run.stderr.lines().count() <= 1, "a name begins a line: {run}");
+        }
+    }
+}

@@ -92,6 +92,50 @@ fn an_interrupt_stops_cleanly_and_leaves_no_target() {
     }
 }
 
+#[test]
+fn a_second_interrupt_ends_at_once_and_leaves_no_target() {
+    let dir = scratch();
+    let source = cloud_images().join("cloud.raw");
+    let mut child = ours().invoke(dir.path()).words("convert -p -c -m 1 -O qcow2").arg(&source).arg("target").start();
+    wait_for_progress(&mut child, 2);
+    kill_with(&child, Signal::SIGINT);
+    kill_with(&child, Signal::SIGTERM);
+    let status = child.wait().expect("the program can be waited for");
+    assert!(!status.success() && !dir.path().join("target").exists(), "{status}");
+}
+
+#[test]
+fn signals_that_were_ignored_stay_ignored() {
+    let dir = scratch();
+    let source = cloud_images().join("cloud.raw");
+    let convert = ours().invoke(dir.path()).after("trap '' INT TERM HUP").words("convert -p -c -m 1 -O qcow2");
+    let mut child = convert.arg(&source).arg("target").start();
+    wait_for_progress(&mut child, 2);
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|signal| kill_with(&child, signal));
+    // What is left to show must be read, or the pipe fills up.
+    std::io::copy(child.stdout.as_mut().expect("a pipe"), &mut std::io::sink()).expect("standard output can be read");
+    let status = child.wait().expect("the program can be waited for");
+    assert!(status.success(), "{status}");
+    crate::cloud::is_same_image(dir.path(), &source, "qcow2", "target");
+}
+
+#[test]
+fn sigusr1_asks_for_the_progress() {
+    let dir = scratch();
+    let source = cloud_images().join("cloud.raw");
+    let mut child = ours().invoke(dir.path()).words("convert -c -m 1 -O qcow2").arg(&source).arg("target").start();
+    // Before the target appears the signal may not be caught yet, and would end the program.
+    while !dir.path().join("target").exists() {
+        assert!(child.try_wait().expect("the program can be asked for").is_none(), "it ended without a target");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_with(&child, Signal::SIGUSR1);
+    let output = child.wait_with_output().expect("the program can be waited for");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(said.starts_with("    (") && said.ends_with("/100%)\n") && said.lines().count() == 1, "{said:?}");
+}
+
 fn kill_with(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id fits"));
     kill(pid, signal).expect("our child can be signalled");

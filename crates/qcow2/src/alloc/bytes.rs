@@ -53,7 +53,9 @@ impl Meta {
 
     /// Whether `cluster` can be reserved without making a refcount block first.
     async fn is_free(&mut self, cluster: HostCluster) -> Result<bool> {
-        Ok(self.has_refblock(cluster).await? && self.refcount(cluster).await? == 0)
+        Ok(self.alloc.check_limit(cluster.next()).is_ok()
+            && self.has_refblock(cluster).await?
+            && self.refcount(cluster).await? == 0)
     }
 
     fn set_partial(&mut self, at: HostOffset, len: u64) {

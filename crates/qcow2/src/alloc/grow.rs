@@ -1,14 +1,15 @@
 //! New refcount blocks and larger refcount tables.
 //!
 //! A block that is missing counts nothing, so all clusters of its range are free: the block itself takes the first of
-//! them and counts itself. That needs no search and no recursion. A new refcount table takes the first clusters that
-//! the old one cannot count, followed by the blocks that count it.
+//! them and counts itself. That needs no search and no recursion. Several that are made together, for a run that is
+//! longer than what one block counts, all lie at the start of the first one's range. A new refcount table takes the first
+//! clusters that the old one cannot count, followed by the blocks that count it.
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::types::{WriteFlags, ZeroFlags};
 use qemu_util::buf::IoBuf;
 
 use crate::cache::entry_table::EntryTable;
+use crate::format::header::TablePlace;
 use crate::format::refcount::ReftableEntry;
 use crate::meta::Meta;
 use crate::overlap::Region;
@@ -26,6 +27,18 @@ struct Growth {
     blocks: ClusterCount,
 }
 
+impl Growth {
+    /// All of it.
+    fn run(&self) -> Run {
+        Run { start: self.start, count: ClusterCount::new(self.table.get() + self.blocks.get()) }
+    }
+
+    /// The clusters of the blocks.
+    fn block_run(&self) -> Run {
+        Run { start: HostCluster::new(self.start.get() + self.table.get()), count: self.blocks }
+    }
+}
+
 impl Meta {
     /// Makes the refcount block that counts `cluster`, or a larger refcount table if there is no entry for it.
     pub(super) async fn add_refblock(&mut self, cluster: HostCluster) -> Result<()> {
@@ -34,21 +47,56 @@ impl Meta {
             return self.grow_reftable(index).await;
         }
         let run = Run { start: self.geo.refblock_first(index), count: ClusterCount::ONE };
-        self.check_not_metadata(run)?;
-        let block = self.geo.host_start(run.start);
-        self.make_table_cluster(run, Region::RefcountBlock).await?;
-        self.reftable.put(index, ReftableEntry::block(block).raw());
-        self.regions.add_refblock(block, self.geo);
-        self.set_refcounts(run, 1).await
+        self.add_refblocks(index, run.count, run).await
     }
 
-    /// Makes the single cluster of `run` read as zeros, on the disk or in the cache.
-    pub(crate) async fn make_table_cluster(&mut self, run: Run, region: Region) -> Result<()> {
-        let fresh = self.alloc.claim(run);
-        self.zero_table_cluster(run.start, fresh, region).await
+    /// Makes the blocks for `n_blocks` entries of the refcount table from `index` on, none of which has one. They take
+    /// the first clusters of the first one's range, and then count all of `used`, which includes themselves.
+    pub(super) async fn add_refblocks(&mut self, index: usize, n_blocks: ClusterCount, used: Run) -> Result<()> {
+        self.alloc.check_limit(used.end())?;
+        self.check_not_metadata(used)?;
+        let blocks = Run { start: self.geo.refblock_first(index), count: n_blocks };
+        // Given up halfway, the table would name blocks that do not count themselves.
+        let change = self.storage.begin_change();
+        let fresh = self.alloc.claim(blocks);
+        let mut made = self.put_refblocks(index, blocks, fresh).await;
+        if made.is_ok() {
+            made = self.set_refcounts(used, 1).await;
+        }
+        if made.is_err() {
+            // Nobody counts anything in these blocks yet, so it is as if there had never been any.
+            self.forget_refblocks(blocks);
+            for i in 0..n_blocks.get() {
+                self.reftable.put(index + usize::try_from(i).expect("entries of a table"), 0);
+            }
+        }
+        change.finish();
+        made
     }
 
-    /// As [`Meta::make_table_cluster`], for a cluster that is reserved already.
+    async fn put_refblocks(&mut self, index: usize, blocks: Run, fresh: bool) -> Result<()> {
+        for i in 0..blocks.count.get() {
+            let at = HostCluster::new(blocks.start.get() + i);
+            let offset = self.geo.host_start(at);
+            self.zero_table_cluster(at, fresh, Region::RefcountBlock).await?;
+            self.regions.add_table(offset, Region::RefcountBlock)?;
+            let entry = ReftableEntry::block(offset).raw();
+            self.reftable.put(index + usize::try_from(i).expect("entries of a table"), entry);
+        }
+        Ok(())
+    }
+
+    /// Forgets blocks that could not be put into service: neither their slices nor their places mean anything.
+    fn forget_refblocks(&mut self, blocks: Run) {
+        for i in 0..blocks.count.get() {
+            let offset = self.geo.host_start(HostCluster::new(blocks.start.get() + i));
+            self.refblocks.forget(offset, self.geo.cluster_len());
+            self.regions.remove_table(offset);
+        }
+    }
+
+    /// Makes a cluster that is reserved for a table read as zeros, on the disk or in the cache. `fresh` says that the
+    /// file has never reached it.
     pub(crate) async fn zero_table_cluster(&mut self, at: HostCluster, fresh: bool, region: Region) -> Result<()> {
         let offset = self.geo.host_start(at);
         let slice_bytes = self.l2.slice_bytes();
@@ -67,39 +115,52 @@ impl Meta {
         if fresh {
             // The file has never reached here: extending it over the cluster makes the cluster read as zeros.
             let last_slice = offset.get() + self.geo.cluster_size() - slice_bytes as u64;
-            return self.storage.write(last_slice, IoBuf::zeroed(slice_bytes).into(), WriteFlags::empty()).await;
+            return self.storage.write(last_slice, IoBuf::zeroed(slice_bytes)).await;
         }
-        self.storage.write_zeroes(offset.get(), self.geo.cluster_size(), ZeroFlags::empty()).await
+        self.storage.write_zeroes(offset.get(), self.geo.cluster_size()).await
     }
 
-    async fn grow_reftable(&mut self, index: usize) -> Result<()> {
+    /// Moves the refcount table to where it is larger.
+    ///
+    /// Until the header is about to be written a failure leaves everything as it was. From then on nobody knows which
+    /// table the header names, so the image is poisoned, as it is when the future is dropped anywhere in between.
+    pub(super) async fn grow_reftable(&mut self, index: usize) -> Result<()> {
         let growth = self.plan_growth(index)?;
-        let count = ClusterCount::new(growth.table.get() + growth.blocks.get());
-        let run = Run { start: growth.start, count };
-        self.check_not_metadata(run)?;
-        for entry in (0..self.reftable.n_entries()).step_by(self.geo.l2_entries()) {
-            self.load_reftable(entry).await?;
-        }
-        let fresh = self.alloc.claim(run);
-        let new = self.make_reftable(&growth, fresh).await?;
+        self.alloc.check_limit(growth.run().end())?;
+        self.check_not_metadata(growth.run())?;
+        self.load_all_reftable().await?;
+        let change = self.storage.begin_change();
+        let grown = self.replace_reftable(&growth).await;
+        change.finish();
+        grown
+    }
+
+    async fn replace_reftable(&mut self, growth: &Growth) -> Result<()> {
+        let fresh = self.alloc.claim(growth.run());
+        let new = match self.make_reftable(growth, fresh).await {
+            Ok(new) => new,
+            Err(error) => {
+                self.forget_refblocks(growth.block_run());
+                return Err(error);
+            }
+        };
         let old = std::mem::replace(&mut self.reftable, new);
-        if let Err(error) = self.commit_reftable(&growth, run).await {
+        if let Err(error) = self.write_new_reftable(growth).await {
             // The header still points to the old table, so nothing may be counted by the new one.
             self.reftable = old;
-            for i in 0..growth.blocks.get() {
-                let block = HostCluster::new(growth.start.get() + growth.table.get() + i);
-                self.refblocks.forget(self.geo.host_start(block), self.geo.cluster_len());
-            }
+            self.forget_refblocks(growth.block_run());
             return Err(error);
         }
-        let count = ClusterCount::new(u64::from(std::mem::replace(
-            &mut self.header.reftable.count,
-            u32::try_from(growth.table.get()).expect("at most 8 MiB of table"),
-        )));
-        self.header.reftable.offset = self.reftable.offset();
-        let bytes = growth.table.get() * self.geo.cluster_size();
-        self.regions.move_fixed(Region::RefcountTable, self.reftable.offset(), bytes);
-        self.releases.push(Run { start: self.geo.host_cluster(old.offset()), count });
+        let offset = self.reftable.offset();
+        let clusters = u32::try_from(growth.table.get()).expect("at most 8 MiB of table");
+        let mut fields = [0; 12];
+        fields[..8].copy_from_slice(&offset.get().to_be_bytes());
+        fields[8..].copy_from_slice(&clusters.to_be_bytes());
+        self.storage.commit_header(HEADER_REFTABLE_FIELDS, &fields).await?;
+        let old_clusters = ClusterCount::new(u64::from(self.header.reftable.count));
+        self.header.reftable = TablePlace { offset, count: clusters };
+        self.regions.move_fixed(Region::RefcountTable, offset, growth.table.get() * self.geo.cluster_size());
+        self.releases.push(Run { start: self.geo.host_cluster(old.offset()), count: old_clusters });
         Ok(())
     }
 
@@ -133,31 +194,26 @@ impl Meta {
         let n_entries = usize::try_from(growth.table.get()).expect("bounded") * self.geo.l2_entries();
         if !fresh {
             let bytes = growth.table.get() * self.geo.cluster_size();
-            self.storage.write_zeroes(offset.get(), bytes, ZeroFlags::empty()).await?;
+            self.storage.write_zeroes(offset.get(), bytes).await?;
         }
         let mut table = self.reftable.moved_to(offset, n_entries);
-        for i in 0..growth.blocks.get() {
-            let at = HostCluster::new(growth.start.get() + growth.table.get() + i);
+        let blocks = growth.block_run();
+        for i in 0..blocks.count.get() {
+            let at = HostCluster::new(blocks.start.get() + i);
             self.zero_table_cluster(at, fresh, Region::RefcountBlock).await?;
+            self.regions.add_table(self.geo.host_start(at), Region::RefcountBlock)?;
             let index = self.reftable.n_entries() + usize::try_from(i).expect("bounded");
             table.put(index, ReftableEntry::block(self.geo.host_start(at)).raw());
-            self.regions.add_refblock(self.geo.host_start(at), self.geo);
         }
         Ok(table)
     }
 
-    /// Counts the new clusters and makes the header point to the new table, each step durable before the next.
-    async fn commit_reftable(&mut self, growth: &Growth, run: Run) -> Result<()> {
-        self.set_refcounts(run, 1).await?;
+    /// Counts the new clusters and writes blocks and table, so that the header may point there.
+    async fn write_new_reftable(&mut self, growth: &Growth) -> Result<()> {
+        self.set_refcounts(growth.run(), 1).await?;
         let storage = self.storage.clone();
         self.refblocks.write_dirty(&storage).await?;
         self.reftable.write_dirty(&storage).await?;
-        storage.flush().await?;
-        let mut fields = IoBuf::zeroed(12);
-        fields[..8].copy_from_slice(&self.reftable.offset().get().to_be_bytes());
-        let clusters = u32::try_from(growth.table.get()).expect("at most 8 MiB of table");
-        fields[8..].copy_from_slice(&clusters.to_be_bytes());
-        storage.write(HEADER_REFTABLE_FIELDS, fields.into(), WriteFlags::empty()).await?;
         storage.flush().await
     }
 }

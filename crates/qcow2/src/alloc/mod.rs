@@ -4,6 +4,8 @@
 //! |---|---|
 //! | here | finds runs of free clusters and reserves them |
 //! | [`refcounts`] | reads and changes single counts |
+//! | [`freed`] | remembers runs that became free, so that nothing is scanned twice |
+//! | [`exact`] | reserves runs of an exact length, for tables |
 //! | [`grow`] | makes refcount blocks and larger refcount tables |
 //! | [`bytes`] | packs compressed clusters at byte granularity |
 //! | [`release`] | clusters that were dropped and wait until that is durable (rule R13) |
@@ -11,6 +13,8 @@
 //! QEMU: block/qcow2-refcount.c.
 
 mod bytes;
+mod exact;
+mod freed;
 mod grow;
 mod refcounts;
 mod release;
@@ -18,7 +22,8 @@ mod release;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 
-pub(crate) use release::Releases;
+use freed::FreedRuns;
+pub(crate) use release::{Mark, Releases};
 
 use crate::limits::HOST_OFFSET_END;
 use crate::meta::Meta;
@@ -27,11 +32,14 @@ use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
 /// What the allocator remembers between allocations.
 #[derive(Debug)]
 pub(crate) struct AllocState {
-    /// No cluster before this one is free.
-    hint: HostCluster,
+    /// No cluster before this one is free, except those in `freed`.
+    frontier: HostCluster,
+    freed: FreedRuns,
     /// Clusters from here on have never been used, not by this process and not in the file as it was opened, so that
     /// they read as zeros once the file extends over them; none if the storage does not grow.
     fresh_from: Option<HostCluster>,
+    /// No cluster from here on can be used: the end of storage that does not grow, or of what the format can express.
+    limit: HostCluster,
     /// Where the next compressed cluster may go: inside a cluster that is used in part.
     partial: Option<HostOffset>,
 }
@@ -39,16 +47,35 @@ pub(crate) struct AllocState {
 impl AllocState {
     pub(crate) fn new(storage: &Node, geo: Geometry) -> Self {
         let end = HostCluster::new(geo.size_to_clusters(storage.len()).get());
-        let fresh_from = storage.limits().growable.then_some(end);
-        Self { hint: HostCluster::ZERO, fresh_from, partial: None }
+        let growable = storage.limits().growable;
+        let end_bytes = if growable { HOST_OFFSET_END } else { storage.len().min(HOST_OFFSET_END) };
+        Self {
+            frontier: HostCluster::ZERO,
+            freed: FreedRuns::default(),
+            fresh_from: growable.then_some(end),
+            limit: geo.host_cluster(HostOffset::new(end_bytes)),
+            partial: None,
+        }
     }
 
     /// Notes that the clusters are used; tells whether all of them read as zeros.
     fn claim(&mut self, run: Run) -> bool {
+        self.freed.remove(run);
         let Some(fresh_from) = self.fresh_from else { return false };
         let fresh = run.start >= fresh_from;
         self.fresh_from = Some(fresh_from.max(run.end()));
         fresh
+    }
+
+    /// Fails if clusters before `end` are out of reach.
+    fn check_limit(&self, end: HostCluster) -> Result<()> {
+        if end <= self.limit {
+            return Ok(());
+        }
+        if self.fresh_from.is_some() {
+            return Err(BlockError::from_errno(libc::EFBIG, "qcow2: the image file has reached its largest size"));
+        }
+        Err(BlockError::from_errno(libc::ENOSPC, "qcow2: the device that holds the image is full"))
     }
 }
 
@@ -78,9 +105,19 @@ impl Meta {
     /// Reserves at least one and at most `wanted` clusters that follow one another: their refcount is one from now on.
     ///
     /// # Errors
-    /// `NoSpace` when the image file would become larger than the format allows; else those of metadata I/O.
+    /// `NoSpace` when the image file would become larger than it can or the format allows; `Corrupt` when metadata is in
+    /// a cluster that counts as free, or overlaps other metadata; else those of metadata I/O.
     pub(crate) async fn allocate(&mut self, wanted: ClusterCount) -> Result<Reserved> {
-        let run = self.find_free(self.alloc.hint, wanted).await?;
+        self.know_metadata().await?;
+        let run = match self.alloc.freed.first(wanted) {
+            Some(run) => run,
+            None => {
+                if let Some(forgotten) = self.alloc.freed.take_forgotten() {
+                    self.alloc.frontier = self.alloc.frontier.min(forgotten);
+                }
+                self.find_free(wanted).await?
+            }
+        };
         self.reserve(run).await
     }
 
@@ -88,20 +125,22 @@ impl Meta {
     async fn reserve(&mut self, run: Run) -> Result<Reserved> {
         self.check_not_metadata(run)?;
         self.set_refcounts(run, 1).await?;
-        if run.start == self.alloc.hint {
-            self.alloc.hint = run.end();
+        if run.start == self.alloc.frontier {
+            self.alloc.frontier = run.end();
         }
         Ok(Reserved { run, fresh: self.alloc.claim(run) })
     }
 
-    /// A run of free clusters at or after `from`.
-    async fn find_free(&mut self, from: HostCluster, wanted: ClusterCount) -> Result<Run> {
-        let mut at = from;
+    /// A run of free clusters at or after the frontier, which moves up to it.
+    async fn find_free(&mut self, wanted: ClusterCount) -> Result<Run> {
+        let mut at = self.alloc.frontier;
         let mut found: Option<Run> = None;
         loop {
-            if self.geo.host_start(at).get() >= HOST_OFFSET_END {
-                return Err(BlockError::from_errno(libc::EFBIG, "qcow2: the image file has reached its largest size"));
+            let left = self.alloc.limit.get().saturating_sub(at.get()).min(wanted.get() - count_of(found));
+            if let (Some(run), 0) = (found, left) {
+                return Ok(run);
             }
+            self.alloc.check_limit(at.next())?;
             if !self.has_refblock(at).await? {
                 if let Some(run) = found {
                     return Ok(run);
@@ -109,32 +148,37 @@ impl Meta {
                 self.add_refblock(at).await?;
                 continue;
             }
-            let (free, scanned) = self.scan_slice(at, found.is_some(), wanted.get() - count_of(found)).await?;
+            let (free, scanned) = self.scan_slice(at, found.is_some(), left).await?;
             match (&mut found, free) {
                 (Some(run), Some((start, count))) if run.end() == start => {
                     run.count = ClusterCount::new(run.count.get() + count);
                 }
                 (Some(run), _) => return Ok(*run),
-                (None, Some((start, count))) => {
-                    found = Some(Run { start, count: ClusterCount::new(count) });
-                    if from == self.alloc.hint {
-                        self.alloc.hint = start;
-                    }
-                }
+                (None, Some((start, count))) => found = Some(self.first_found(start, count)?),
                 (None, None) => {}
             }
             at = HostCluster::new(at.get() + scanned);
-            if let Some(run) = found.filter(|run| run.count == wanted || run.end() != at) {
-                return Ok(run);
+            match found {
+                Some(run) if run.count >= wanted || run.end() != at => return Ok(run),
+                Some(_) => {}
+                None => self.alloc.frontier = at,
             }
         }
+    }
+
+    /// The first free clusters at or after the frontier, as far as they can be used.
+    fn first_found(&mut self, start: HostCluster, count: u64) -> Result<Run> {
+        self.alloc.frontier = start;
+        self.alloc.check_limit(start.next())?;
+        let usable = self.alloc.limit.get() - start.get();
+        Ok(Run { start, count: ClusterCount::new(count.min(usable)) })
     }
 
     /// Fails if a cluster that the refcounts call free is known to be metadata.
     fn check_not_metadata(&self, run: Run) -> Result<()> {
         let offset = self.geo.host_start(run.start);
         let len = self.geo.clusters_to_size(run.count).unwrap_or(u64::MAX);
-        match self.regions.hit(offset, len, None, self.geo) {
+        match self.regions.hit(offset, len, None) {
             None => Ok(()),
             Some(region) => Err(overlap_error(region.name(), offset)),
         }

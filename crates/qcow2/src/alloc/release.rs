@@ -4,9 +4,9 @@
 //! again earlier, a power cut could leave the old mapping pointing at somebody else's data. QEMU lowers the count at
 //! once, and loses flushed data that way.
 
-use qemu_block::error::Result;
+use std::collections::VecDeque;
 
-use qemu_util::primitive::atomic::Ordering;
+use qemu_block::error::Result;
 
 use crate::meta::Meta;
 use crate::units::{ClusterCount, HostCluster, HostOffset};
@@ -17,23 +17,54 @@ use super::Run;
 /// a flush does not grow the file without bound.
 const WAITING_BYTES_MAX: u64 = 256 << 20;
 
+/// A moment between two releases. See [`Releases::seal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark(u64);
+
 /// References to be dropped, in the order in which they were given up.
 #[derive(Debug, Default)]
 pub(crate) struct Releases {
-    waiting: Vec<Run>,
+    waiting: VecDeque<Run>,
     n_clusters: u64,
+    /// How many runs have left the queue so far, so that a mark stays valid when others take runs out.
+    n_taken: u64,
+    /// The latest mark, across which runs are not merged.
+    sealed: Option<Mark>,
 }
 
 impl Releases {
     /// Gives up one reference to each cluster of `run`.
     pub(crate) fn push(&mut self, run: Run) {
         self.n_clusters += run.count.get();
-        match self.waiting.last_mut() {
-            Some(last) if last.end() == run.start => {
+        let is_sealed = self.sealed == Some(self.now());
+        match self.waiting.back_mut() {
+            Some(last) if !is_sealed && last.end() == run.start => {
                 last.count = ClusterCount::new(last.count.get() + run.count.get());
             }
-            _ => self.waiting.push(run),
+            _ => self.waiting.push_back(run),
         }
+    }
+
+    /// A mark after everything given up so far.
+    pub(crate) fn seal(&mut self) -> Mark {
+        let now = self.now();
+        self.sealed = Some(now);
+        now
+    }
+
+    fn now(&self) -> Mark {
+        Mark(self.n_taken + self.waiting.len() as u64)
+    }
+
+    /// Takes out the oldest run if it was given up before the mark.
+    fn take_before(&mut self, mark: Mark) -> Option<Run> {
+        if self.n_taken >= mark.0 {
+            return None;
+        }
+        let run = self.waiting.pop_front()?;
+        self.n_taken += 1;
+        self.n_clusters -= run.count.get();
+        Some(run)
     }
 }
 
@@ -57,24 +88,39 @@ impl Meta {
         self.releases.n_clusters.saturating_mul(self.geo.cluster_size()) > WAITING_BYTES_MAX
     }
 
-    /// Lowers the counts of everything given up; the caller has made sure that nothing durable refers to it.
-    pub(crate) async fn apply_releases(&mut self) -> Result<()> {
-        let waiting = std::mem::take(&mut self.releases);
-        // Ordering: relaxed; whoever gives a write up does so before it can start anything else.
-        if self.abandoned.load(Ordering::Relaxed) {
-            return Ok(());
+    /// Lowers the counts of everything given up before the mark; the caller has made sure that nothing durable refers
+    /// to it. Clusters that are free then are discarded in the file below, if the image was opened to do that, before
+    /// the lock is released and anybody can be given them.
+    pub(crate) async fn apply_releases(&mut self, mark: Mark) -> Result<()> {
+        let mut freed = Vec::new();
+        let lowered = self.lower_before(mark, &mut freed).await;
+        for run in freed {
+            let len = self.geo.clusters_to_size(run.count).unwrap_or(u64::MAX);
+            self.storage.discard(self.geo.host_start(run.start), len).await;
         }
-        for run in waiting.waiting {
-            self.drop_references(run).await?;
+        lowered
+    }
+
+    /// Lowers the counts, and gathers the runs that nobody uses any more.
+    async fn lower_before(&mut self, mark: Mark, freed: &mut Vec<Run>) -> Result<()> {
+        while let Some(run) = self.releases.take_before(mark) {
+            // The I/O of a write that was given up may still hit these clusters: they leak.
+            if !self.storage.health().is_abandoned() {
+                self.drop_references(run, freed).await?;
+            }
         }
         Ok(())
     }
 
-    async fn drop_references(&mut self, run: Run) -> Result<()> {
+    async fn drop_references(&mut self, run: Run, freed: &mut Vec<Run>) -> Result<()> {
         let mut at = run.start;
         while at < run.end() {
             if self.decrement(at).await? == 0 {
                 self.now_free(at);
+                match freed.last_mut() {
+                    Some(last) if last.end() == at => last.count = ClusterCount::new(last.count.get() + 1),
+                    _ => freed.push(Run { start: at, count: ClusterCount::ONE }),
+                }
             }
             at = at.next();
         }
@@ -83,14 +129,42 @@ impl Meta {
 
     /// Gives back at once clusters that were reserved and never referred to.
     pub(crate) async fn unreserve(&mut self, run: Run) -> Result<()> {
-        self.drop_references(run).await
+        self.drop_references(run, &mut Vec::new()).await
     }
 
     fn now_free(&mut self, cluster: HostCluster) {
-        self.alloc.hint = self.alloc.hint.min(cluster);
+        if cluster < self.alloc.frontier {
+            self.alloc.freed.insert(cluster);
+        }
         let partial_gone = self.alloc.partial.is_some_and(|at| self.geo.host_cluster(at) == cluster);
         if partial_gone {
             self.alloc.partial = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(start: u64, count: u64) -> Run {
+        Run { start: HostCluster::new(start), count: ClusterCount::new(count) }
+    }
+
+    #[test]
+    fn marks_separate_what_came_before_and_after() {
+        let mut releases = Releases::default();
+        releases.push(run(5, 1));
+        releases.push(run(6, 1));
+        let first = releases.seal();
+        releases.push(run(7, 1));
+        let second = releases.seal();
+        releases.push(run(8, 1));
+        assert_eq!(releases.take_before(first), Some(run(5, 2)));
+        assert_eq!(releases.take_before(first), None);
+        assert_eq!(releases.take_before(second), Some(run(7, 1)));
+        assert_eq!(releases.take_before(second), None);
+        assert_eq!(releases.take_before(first), None);
+        assert_eq!(releases.n_clusters, 1);
     }
 }

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::node::Node;
-use qemu_block::types::WriteFlags;
 use qemu_util::buf::IoBuf;
 
+use super::file::MetaFile;
 use crate::units::HostOffset;
 
 /// Entries per chunk: 64 KiB on disk, one read.
@@ -91,7 +90,7 @@ impl EntryTable {
     }
 
     /// Makes sure that the chunk with entry `index` is in memory; returns the indices that were read, if any were.
-    pub(crate) async fn load(&mut self, storage: &Node, index: usize) -> Result<Option<Range<usize>>> {
+    pub(crate) async fn load(&mut self, storage: &MetaFile, index: usize) -> Result<Option<Range<usize>>> {
         let at = index / CHUNK_ENTRIES;
         if !matches!(self.chunks.get(at), Some(Chunk::Absent)) {
             return Ok(None);
@@ -114,6 +113,16 @@ impl EntryTable {
             Chunk::Loaded(entries)
         };
         Ok(Some(range))
+    }
+
+    /// Takes the chunk with entry `index`, in which nothing was changed, out of memory: it is loaded, and judged, anew.
+    pub(crate) fn unload(&mut self, index: usize) {
+        self.chunks[index / CHUNK_ENTRIES] = Chunk::Absent;
+    }
+
+    /// One index in each chunk: loading all of these loads the whole table.
+    pub(crate) fn chunk_starts(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.n_entries).step_by(CHUNK_ENTRIES)
     }
 
     /// How many entries from `index` on are known to be zero without reading anything, at most to the table's end.
@@ -150,7 +159,7 @@ impl EntryTable {
     }
 
     /// Writes the sectors with dirty entries, neighbours in one request.
-    pub(crate) async fn write_dirty(&mut self, storage: &Node) -> Result<()> {
+    pub(crate) async fn write_dirty(&mut self, storage: &MetaFile) -> Result<()> {
         let mut sectors: Vec<Range<usize>> = Vec::new();
         for index in &self.dirty {
             let sector = index / SECTOR_ENTRIES;
@@ -168,12 +177,25 @@ impl EntryTable {
         Ok(())
     }
 
-    async fn write_entries(&self, storage: &Node, entries: Range<usize>) -> Result<()> {
+    async fn write_entries(&self, storage: &MetaFile, entries: Range<usize>) -> Result<()> {
         let mut buf = IoBuf::zeroed(entries.len() * ENTRY_BYTES);
         for (raw, index) in buf.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut().zip(entries.clone()) {
             *raw = self.entry(index).to_be_bytes();
         }
         let offset = self.offset.get() + (entries.start * ENTRY_BYTES) as u64;
-        storage.write(offset, buf.into(), WriteFlags::empty()).await
+        storage.write(offset, buf).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_has_a_start() {
+        let starts = |n| EntryTable::new("a table", HostOffset::ZERO, n).chunk_starts().collect::<Vec<_>>();
+        assert_eq!(starts(0).len(), 0);
+        assert_eq!(starts(1), [0]);
+        assert_eq!(starts(2 * CHUNK_ENTRIES + 1), [0, CHUNK_ENTRIES, 2 * CHUNK_ENTRIES]);
     }
 }

@@ -6,10 +6,9 @@
 use std::collections::HashMap;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::node::Node;
-use qemu_block::types::WriteFlags;
 use qemu_util::buf::IoBuf;
 
+use super::file::MetaFile;
 use crate::units::HostOffset;
 
 /// Neighbouring dirty slices are written together up to this many bytes.
@@ -64,7 +63,7 @@ impl SliceCache {
     }
 
     /// Reads the slice at `offset` into memory. There is room.
-    pub(crate) async fn load(&mut self, storage: &Node, offset: HostOffset) -> Result<usize> {
+    pub(crate) async fn load(&mut self, storage: &MetaFile, offset: HostOffset) -> Result<usize> {
         let end = offset.get().checked_add(self.slice_bytes as u64);
         if end.is_none_or(|end| end > storage.len()) {
             let text = format!(
@@ -147,7 +146,7 @@ impl SliceCache {
     }
 
     /// Writes all dirty slices, neighbours in one request. The caller has seen to what must be on disk before.
-    pub(crate) async fn write_dirty(&mut self, storage: &Node) -> Result<()> {
+    pub(crate) async fn write_dirty(&mut self, storage: &MetaFile) -> Result<()> {
         let mut dirty: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].dirty).collect();
         dirty.sort_unstable_by_key(|slot| self.slots[*slot].offset);
         let mut rest = &dirty[..];
@@ -166,12 +165,12 @@ impl SliceCache {
     }
 
     /// Writes slices that follow one another, from a copy, and marks them clean.
-    async fn write_run(&mut self, storage: &Node, start: u64, run: &[usize]) -> Result<()> {
+    async fn write_run(&mut self, storage: &MetaFile, start: u64, run: &[usize]) -> Result<()> {
         let mut buf = IoBuf::zeroed(run.len() * self.slice_bytes);
         for (piece, slot) in buf.chunks_exact_mut(self.slice_bytes).zip(run) {
             piece.copy_from_slice(&self.slots[*slot].bytes);
         }
-        storage.write(start, buf.into(), WriteFlags::empty()).await?;
+        storage.write(start, buf).await?;
         for slot in run {
             self.slots[*slot].dirty = false;
             self.n_dirty -= 1;

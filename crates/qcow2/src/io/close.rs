@@ -7,12 +7,26 @@ use crate::image::Image;
 
 impl Image {
     /// Makes everything completed so far durable, as far as the cache mode wants that.
+    ///
+    /// # Errors
+    /// Those of the I/O, and always when the image is corrupt or poisoned: then metadata is left unwritten.
     pub(crate) async fn flush_guest(&self) -> Result<()> {
         self.check_open()?;
-        if !self.flags.contains(OpenFlags::WRITE) || self.is_corrupt() {
+        if !self.flags.contains(OpenFlags::WRITE) {
             return self.storage.flush().await;
         }
-        self.meta.lock().await.flush().await
+        if let Err(error) = self.health.check() {
+            // Data in clusters that are mapped already can be made durable all the same.
+            self.storage.flush().await?;
+            return Err(error);
+        }
+        self.or_note(self.flush_metadata().await).await
+    }
+
+    /// As [`Image::flush_guest`], and nothing is left to be written later.
+    pub(crate) async fn settle_guest(&self) -> Result<()> {
+        self.health.check()?;
+        self.or_note(self.settle().await).await
     }
 
     /// Writes everything back and closes the nodes below, all of them even if something fails.
@@ -20,15 +34,20 @@ impl Image {
         if !self.mark_closed() {
             return Ok(());
         }
-        let mut result = Ok(());
-        if self.flags.contains(OpenFlags::WRITE) && !self.is_corrupt() {
-            result = self.meta.lock().await.settle().await;
-        }
+        let result = if self.flags.contains(OpenFlags::WRITE) { self.settle_guest().await } else { Ok(()) };
         let storage = self.storage.close().await;
         let backing = match &self.backing {
             Some(backing) => backing.close().await,
             None => Ok(()),
         };
         result.and(storage).and(backing)
+    }
+
+    /// Takes note of a failure.
+    async fn or_note(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.note_failure(&mut *self.meta.lock().await, error).await),
+        }
     }
 }

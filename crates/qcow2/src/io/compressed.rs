@@ -47,7 +47,8 @@ impl Image {
         let len = usize::try_from(end - start).expect("bounded when the extents were gathered");
         let input = self.services.buffers.take(len);
         let input = self.storage.read(start, input.into()).await?;
-        let input = input.into_single().map_err(|_| BlockError::new(ErrorKind::Io, "qcow2: a buffer came back in pieces"))?;
+        let input =
+            input.into_single().map_err(|_| BlockError::new(ErrorKind::Io, "qcow2: a buffer came back in pieces"))?;
         let input = input.freeze();
         let mut jobs = Vec::with_capacity(extents.len());
         let mut at = offset;
@@ -58,7 +59,11 @@ impl Image {
             let from = usize::try_from(extent.host.get() - start).expect("inside the input");
             let to = usize::try_from(extent.end().get().min(end) - start).expect("inside the input");
             let output = std::mem::replace(&mut buf, rest);
-            jobs.push(Inflate { input: input.slice(from..to), skip: usize::try_from(skip).expect("a cluster"), output });
+            jobs.push(Inflate {
+                input: input.slice(from..to),
+                skip: usize::try_from(skip).expect("a cluster"),
+                output,
+            });
             at += wanted as u64;
         }
         self.inflate_all(jobs).await
@@ -160,7 +165,7 @@ impl Image {
                 Err(error) => return Err(self.note_failure(&mut meta, error).await),
             }
         };
-        let write = self.begin_data_write();
+        let write = self.health.begin_data_write();
         let written = self.write_batch(&batch, &places).await;
         write.finish();
         let mut meta = self.meta.lock().await;
@@ -251,7 +256,7 @@ fn inflate_some(kind: CompressionType, cluster_len: usize, jobs: Vec<Inflate>, p
 /// Decompresses one cluster, straight into the caller's buffer if all of it is wanted in one piece.
 fn inflate(kind: CompressionType, cluster_len: usize, job: Inflate, pool: &BufPool) -> Result<IoVecMut> {
     let Inflate { input, skip, mut output } = job;
-    if let [whole] = output.parts_mut()
+    if let Some(whole) = output.single_mut()
         && whole.len() == cluster_len
     {
         compress::decompress(kind, &input, whole)?;
@@ -265,12 +270,7 @@ fn inflate(kind: CompressionType, cluster_len: usize, job: Inflate, pool: &BufPo
     Ok(output)
 }
 
-fn deflate_some(
-    kind: CompressionType,
-    cluster_len: usize,
-    data: &IoVec,
-    pool: &BufPool,
-) -> Vec<CompressedCluster> {
+fn deflate_some(kind: CompressionType, cluster_len: usize, data: &IoVec, pool: &BufPool) -> Vec<CompressedCluster> {
     let starts = (0..data.len()).step_by(cluster_len);
     let cluster = |start: usize| data.slice(start..data.len().min(start + cluster_len));
     starts.map(|start| deflate(kind, cluster_len, cluster(start), pool)).collect()

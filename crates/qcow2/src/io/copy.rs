@@ -3,7 +3,7 @@
 use qemu_block::aio::CopySource;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
-use qemu_block::types::WriteFlags;
+use qemu_block::types::{OpenFlags, WriteFlags};
 use qemu_util::buf::IoVec;
 
 use crate::format::l2::L2Mapping;
@@ -26,7 +26,9 @@ impl Payload {
                 let end = usize::try_from(offset + len).expect("inside a buffer");
                 Self::Data(data.slice(start..end))
             }
-            Self::Copy(source, _) => Self::Copy(CopySource { file: source.file.clone(), offset: source.offset + offset }, len),
+            Self::Copy(source, _) => {
+                Self::Copy(CopySource { file: source.file.clone(), offset: source.offset + offset }, len)
+            }
         }
     }
 
@@ -41,8 +43,13 @@ impl Payload {
 
 impl Image {
     /// Where the bytes of a guest range are in a file, if they are there verbatim and in one piece.
+    ///
+    /// Not while the image can be written: the clusters could be given to others before the copy is made.
     pub(crate) async fn copy_source_guest(&self, offset: u64, len: u64) -> Result<CopySource> {
         self.check_open()?;
+        if len == 0 || self.flags.contains(OpenFlags::WRITE) {
+            return Err(not_verbatim());
+        }
         let range = self.cluster_range(offset, len);
         let _range = self.ranges.lock(range, qemu_block::io::RangeMode::Shared).await;
         let (first, end) = self.clusters_of(offset, len);

@@ -2,15 +2,15 @@
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
-use qemu_util::buf::IoBuf;
 
 use crate::alloc::Run;
-use crate::format::header::Header;
+use crate::cache::entry_table::EntryTable;
+use crate::format::header::{Header, TablePlace};
 use crate::image::Image;
 use crate::limits::L1_BYTES_MAX;
 use crate::meta::Meta;
 use crate::overlap::Region;
-use crate::units::{ClusterCount, HostOffset};
+use crate::units::HostOffset;
 
 /// Where the header keeps the size of the virtual disk (8 bytes).
 const HEADER_SIZE_FIELD: u64 = 24;
@@ -35,15 +35,16 @@ impl Image {
         if len == old {
             return Ok(());
         }
-        {
-            let mut meta = self.meta.lock().await;
-            self.check_snapshots(&meta)?;
-            if let Err(error) = self.grow_to(&mut meta, len).await {
-                return Err(self.note_failure(&mut meta, error).await);
-            }
-        }
+        let guard = self.meta.lock().await;
+        self.check_snapshots(&guard)?;
+        drop(guard);
+        // Nobody sees what lies past the end of the disk, so the new part is made to read as zeros first, and shows
+        // only once that is durable.
+        self.grow_step(Growth::Tables, len).await?;
+        self.hide_backing(old, len).await?;
+        self.grow_step(Growth::Size, len).await?;
         self.set_size(len);
-        self.hide_backing(old, len).await
+        Ok(())
     }
 
     /// Version 2 snapshots do not record their size, so that of the disk must not change.
@@ -55,24 +56,32 @@ impl Image {
         Ok(())
     }
 
-    async fn grow_to(&self, meta: &mut Meta, len: u64) -> Result<()> {
+    /// Takes one step under the metadata lock, and takes note if it fails.
+    async fn grow_step(&self, step: Growth, len: u64) -> Result<()> {
+        let mut meta = self.meta.lock().await;
+        let done = match step {
+            Growth::Tables => self.make_room(&mut meta, len).await,
+            Growth::Size => meta.commit_size(len).await,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.note_failure(&mut meta, error).await),
+        }
+    }
+
+    /// Makes sure that the L1 table has entries for a disk of `len` bytes.
+    async fn make_room(&self, meta: &mut Meta, len: u64) -> Result<()> {
         let n_entries = self.geo.l1_entries_for(len);
         if n_entries > L1_BYTES_MAX / 8 {
             let text = "The image size is too large for the qcow2 cluster size";
             return Err(BlockError::from_errno(libc::EFBIG, text));
         }
         let n_entries = usize::try_from(n_entries).expect("at most 4 Mi entries");
-        if n_entries > meta.l1.n_entries() {
-            meta.grow_l1(n_entries).await?;
-        }
-        let field = IoBuf::copy_of(&len.to_be_bytes());
-        meta.storage.write(HEADER_SIZE_FIELD, field.into(), WriteFlags::empty()).await?;
-        meta.storage.flush().await?;
-        meta.header.virtual_size = len;
-        Ok(())
+        if n_entries > meta.l1.n_entries() { meta.grow_l1(n_entries).await } else { Ok(()) }
     }
 
-    /// Zeros what a backing file that is longer than the old disk would let through.
+    /// Zeros what a backing file that is longer than the old disk would let through. Of one that is named but not open
+    /// nobody knows the length; that is left to who opened the image without it, as the reference does.
     async fn hide_backing(&self, old: u64, len: u64) -> Result<()> {
         let Some(backing) = &self.backing else { return Ok(()) };
         let end = backing.len().min(len);
@@ -103,34 +112,69 @@ impl Image {
     }
 }
 
+/// The two steps of growing that change metadata.
+#[derive(Clone, Copy, Debug)]
+enum Growth {
+    /// Entries for the new part.
+    Tables,
+    /// The size itself.
+    Size,
+}
+
 impl Meta {
+    /// Makes everything so far durable, and then the new size.
+    async fn commit_size(&mut self, len: u64) -> Result<()> {
+        self.flush().await?;
+        self.storage.commit_header(HEADER_SIZE_FIELD, &len.to_be_bytes()).await?;
+        self.header.virtual_size = len;
+        Ok(())
+    }
+
     /// Moves the L1 table to where it has room for `n_entries`; each step is durable before the next.
+    ///
+    /// Until the header is about to be written a failure leaves everything as it was. From then on nobody knows which
+    /// table the header names, so the image is poisoned, as it is when the future is dropped anywhere in between.
     async fn grow_l1(&mut self, n_entries: usize) -> Result<()> {
-        for index in (0..self.l1.n_entries()).step_by(512) {
-            self.load_l1(index).await?;
-        }
-        self.write_back().await?;
+        self.load_all_l1().await?;
         let count = self.geo.table_clusters(n_entries as u64);
         let run = self.allocate_exactly(count).await?;
+        let change = self.storage.begin_change();
+        let grown = self.replace_l1(n_entries, run).await;
+        change.finish();
+        grown
+    }
+
+    async fn replace_l1(&mut self, n_entries: usize, run: Run) -> Result<()> {
         let offset = self.geo.host_start(run.start);
-        let bytes = count.get() * self.geo.cluster_size();
-        self.storage.write_zeroes(offset.get(), bytes, ZeroFlags::empty()).await?;
-        let mut moved = self.l1.moved_to(offset, n_entries);
-        moved.write_dirty(&self.storage).await?;
-        self.write_back().await?;
-        self.storage.flush().await?;
-        let mut fields = IoBuf::zeroed(12);
+        let moved = match self.write_new_l1(n_entries, run).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                let _leaked = self.unreserve(run).await;
+                return Err(error);
+            }
+        };
         let n_stored = u32::try_from(n_entries).expect("at most 4 Mi entries");
+        let mut fields = [0; 12];
         fields[..4].copy_from_slice(&n_stored.to_be_bytes());
         fields[4..].copy_from_slice(&offset.get().to_be_bytes());
-        self.storage.write(HEADER_L1_FIELDS, fields.into(), WriteFlags::empty()).await?;
-        self.storage.flush().await?;
+        self.storage.commit_header(HEADER_L1_FIELDS, &fields).await?;
         self.give_up_l1();
         self.l1 = moved;
-        self.header.l1.offset = offset;
-        self.header.l1.count = n_stored;
+        self.header.l1 = TablePlace { offset, count: n_stored };
         self.regions.move_fixed(Region::L1Table, offset, (n_entries * 8) as u64);
         Ok(())
+    }
+
+    /// Writes the larger table, with everything that it names, and makes all of that durable.
+    async fn write_new_l1(&mut self, n_entries: usize, run: Run) -> Result<EntryTable> {
+        self.write_back().await?;
+        let offset = self.geo.host_start(run.start);
+        let bytes = run.count.get() * self.geo.cluster_size();
+        self.storage.write_zeroes(offset.get(), bytes).await?;
+        let mut moved = self.l1.moved_to(offset, n_entries);
+        moved.write_dirty(&self.storage).await?;
+        self.storage.flush().await?;
+        Ok(moved)
     }
 
     /// Releases the clusters of the L1 table, which has been replaced.
@@ -140,22 +184,5 @@ impl Meta {
             let end = HostOffset::new(l1.offset.get() + u64::from(l1.count) * 8);
             self.release_bytes(l1.offset, end);
         }
-    }
-
-    /// Reserves exactly `count` clusters that follow one another.
-    async fn allocate_exactly(&mut self, count: ClusterCount) -> Result<Run> {
-        let mut given_up = Vec::new();
-        let found = loop {
-            match self.allocate(count).await {
-                Ok(reserved) if reserved.run.count == count => break Ok(reserved.run),
-                Ok(reserved) => given_up.push(reserved.run),
-                Err(error) => break Err(error),
-            }
-        };
-        // Pieces that were too short are free again.
-        for run in given_up {
-            self.unreserve(run).await?;
-        }
-        found
     }
 }

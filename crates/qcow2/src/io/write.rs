@@ -64,7 +64,7 @@ impl Image {
                     return Err(self.note_failure(&mut meta, error).await);
                 }
                 drop(meta);
-                let write = self.begin_data_write();
+                let write = self.health.begin_data_write();
                 let done = self.write_targets(&targets, offset, len, payload).await;
                 write.finish();
                 return done;
@@ -83,7 +83,7 @@ impl Image {
                 Err(error) => return Err(self.note_failure(&mut meta, error).await),
             }
         };
-        let write = self.begin_data_write();
+        let write = self.health.begin_data_write();
         let written = self.write_targets(&targets, offset, len, payload).await;
         write.finish();
         let mut meta = self.meta.lock().await;
@@ -173,6 +173,9 @@ impl Image {
                 payload.write_to(&self.storage, host).await
             }
             TargetKind::Reserved { .. } | TargetKind::Preallocated => {
+                if target.kind == TargetKind::Preallocated {
+                    check_inside(&self.storage, target.host, target_end - target_start, start)?;
+                }
                 let head = target_start..start;
                 let tail = end..target_end;
                 self.write_with_padding(target, head, payload, tail).await
@@ -237,7 +240,7 @@ fn preallocated_target(run: &MapRun) -> Option<Target> {
 fn check_targets(meta: &Meta, targets: &[Target]) -> Result<(), BlockError> {
     for target in targets {
         let len = target.n_clusters.saturating_mul(meta.geo.cluster_size());
-        if let Some(region) = meta.regions.hit(target.host, len, None, meta.geo) {
+        if let Some(region) = meta.regions.hit(target.host, len, None) {
             return Err(overlap_error(region.name(), target.host));
         }
     }

@@ -10,6 +10,8 @@ use crate::units::{GuestCluster, HostOffset};
 
 /// A run ends after this many slices or holes of the L1 table, so that one look-up does a bounded amount of work.
 const STEPS_MAX: usize = 4096;
+/// Runs that are changed under one hold of the lock.
+const BATCH_RUNS_MAX: usize = 1024;
 
 /// Neighbouring guest clusters of one kind; clusters with a host offset follow one another on the host, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +36,7 @@ impl MapRun {
         match (self.mapping, next) {
             (L2Mapping::Unallocated, L2Mapping::Unallocated)
             | (L2Mapping::Zero { host: None, .. }, L2Mapping::Zero { host: None, .. }) => true,
-            (
-                L2Mapping::Zero { host: Some(a), copied: x },
-                L2Mapping::Zero { host: Some(b), copied: y },
-            )
+            (L2Mapping::Zero { host: Some(a), copied: x }, L2Mapping::Zero { host: Some(b), copied: y })
             | (L2Mapping::Standard { host: a, copied: x }, L2Mapping::Standard { host: b, copied: y }) => {
                 x == y && adjacent(a, b)
             }
@@ -55,6 +54,18 @@ impl Meta {
         let mut runs = MapRuns::new();
         let mut at = first;
         while at < end {
+            let run = self.lookup_run(at, end).await?;
+            at = run.end();
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    /// As [`Meta::lookup`], but stops after a number of runs that is worth one hold of the metadata lock.
+    pub(crate) async fn lookup_batch(&mut self, first: GuestCluster, end: GuestCluster) -> Result<MapRuns> {
+        let mut runs = MapRuns::new();
+        let mut at = first;
+        while at < end && runs.len() < BATCH_RUNS_MAX {
             let run = self.lookup_run(at, end).await?;
             at = run.end();
             runs.push(run);

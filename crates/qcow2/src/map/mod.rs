@@ -4,4 +4,4 @@ mod link;
 mod lookup;
 mod table;
 
-pub(crate) use lookup::{MapRun, MapRuns};
+pub(crate) use lookup::MapRun;

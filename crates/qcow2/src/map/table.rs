@@ -1,7 +1,6 @@
 //! L2 tables: finding the one for a guest cluster, making it, and copying one that a snapshot shares.
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::types::WriteFlags;
 
 use crate::alloc::overlap_error;
 use crate::error::TableKind;
@@ -48,7 +47,7 @@ impl Meta {
             Some(table) if !table.owned => self.copy_table(index, table.offset).await,
             Some(table) => {
                 let len = self.geo.cluster_size();
-                match self.regions.hit(table.offset, len, Some(Region::L2Table), self.geo) {
+                match self.regions.hit(table.offset, len, Some(Region::L2Table)) {
                     None => Ok(table.offset),
                     Some(region) => Err(overlap_error(region.name(), table.offset)),
                 }
@@ -79,8 +78,8 @@ impl Meta {
             return Err(error);
         }
         let offset = self.geo.host_start(reserved.run.start);
+        self.regions.add_table(offset, Region::L2Table)?;
         self.l1.put(index, L1Entry::table(offset, true).raw());
-        self.regions.add_l2_table(offset, self.geo);
         Ok(offset)
     }
 
@@ -94,13 +93,16 @@ impl Meta {
         let entries = self.storage.read_bytes(shared.get(), self.geo.cluster_len()).await?;
         let reserved = self.allocate(ClusterCount::ONE).await?;
         let offset = self.geo.host_start(reserved.run.start);
-        if let Err(error) = self.storage.write(offset.get(), entries.into(), WriteFlags::empty()).await {
+        if let Err(error) = self.storage.write(offset.get(), entries).await {
             self.unreserve(reserved.run).await?;
             return Err(error);
         }
+        self.regions.add_table(offset, Region::L2Table)?;
         self.l1.put(index, L1Entry::table(offset, true).raw());
-        self.regions.add_l2_table(offset, self.geo);
         self.release_cluster(shared);
+        // The active state has no table there any more, and once it is freed the cluster may become anything.
+        self.l2.forget(shared, self.geo.cluster_len());
+        self.regions.remove_table(shared);
         Ok(offset)
     }
 }

@@ -1,6 +1,9 @@
-//! Integration tests of the qcow2 driver against the reference `qemu-img`.
+//! Integration tests of the qcow2 driver: against the reference `qemu-img`, and on disks in memory that fail.
 
 mod check;
 mod create;
 mod format;
+mod mem;
+mod power_cut;
+mod robust;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use qemu_util::buf::{IoVec, IoVecMut};
 use qemu_util::primitive::Arc;
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 pub struct AioFile {
     file: File,
     direct: bool,
+    read_only: bool,
     /// Whether reads that must not wait are worth a try. Statistics of a kind: any thread may clear it at any time.
     nowait: AtomicBool,
 }
@@ -18,7 +20,9 @@ pub struct AioFile {
 impl AioFile {
     /// Wraps a descriptor; `direct` says that it was opened with `O_DIRECT`.
     pub fn new(file: File, direct: bool) -> Self {
-        Self { file, direct, nowait: AtomicBool::new(!direct) }
+        let flags = fcntl(&file, FcntlArg::F_GETFL).map_or(OFlag::O_RDWR, OFlag::from_bits_truncate);
+        let read_only = flags & OFlag::O_ACCMODE == OFlag::O_RDONLY;
+        Self { file, direct, read_only, nowait: AtomicBool::new(!direct) }
     }
 
     /// The descriptor.
@@ -29,6 +33,11 @@ impl AioFile {
     /// Whether it bypasses the page cache.
     pub fn is_direct(&self) -> bool {
         self.direct
+    }
+
+    /// Whether nothing is written through it.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// The descriptor alone, to be closed.

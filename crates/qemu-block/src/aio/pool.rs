@@ -17,6 +17,9 @@
 //! worker that times out just as a submitter relies on it finds the job, and a notification that hits nobody because
 //! all sleepers are timing out is harmless for the same reason.
 //!
+//! A job that has no thread to run on is run by its submitter, which is counted as such meanwhile, so that a shutdown
+//! waits for it as well.
+//!
 //! No job is ever dropped unrun: each future resolves, also when the pool is shut down.
 
 use std::collections::VecDeque;
@@ -27,7 +30,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use qemu_util::primitive::{Arc, Condvar, Mutex, thread};
+use qemu_util::primitive::{Arc, Condvar, Mutex, MutexGuard, thread};
 
 /// Stack of a worker in bytes. Jobs are shallow; small stacks keep a full pool cheap under `RLIMIT_AS`.
 const STACK_BYTES: usize = 512 << 10;
@@ -74,14 +77,15 @@ impl WorkerPool {
         self.handle.shared.config.threads_max
     }
 
-    /// Lets the workers finish all queued jobs and waits until every thread has left the pool.
+    /// Lets the workers finish all queued jobs and waits until every thread has left the pool, and every submitter that
+    /// runs a job itself has finished it.
     ///
     /// Must not be called from a job, which would wait for itself.
     pub fn shutdown(&self) {
         let shared = &self.handle.shared;
         shared.close();
         let mut queue = shared.queue.lock();
-        while queue.threads > 0 {
+        while queue.is_busy() {
             queue = shared.exited.wait(queue);
         }
     }
@@ -124,7 +128,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Signalled when a sleeping worker shall look at the queue.
     work: Condvar,
-    /// Signalled when the last thread of a closed pool exits.
+    /// Signalled when the last thread exits, and when the last submitter has run a job itself.
     exited: Condvar,
 }
 
@@ -135,15 +139,23 @@ struct Queue {
     threads: usize,
     /// Threads that wait for work, including those already notified.
     idle: usize,
+    /// Submitters that run a job themselves.
+    inline: usize,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether anybody runs jobs, or is going to.
+    fn is_busy(&self) -> bool {
+        self.threads > 0 || self.inline > 0
+    }
 }
 
 impl Shared {
     fn submit(self: &Arc<Self>, job: Job) {
         let mut queue = self.queue.lock();
         if queue.closed {
-            drop(queue);
-            return run_job(job);
+            return drop(self.run_inline(queue, job));
         }
         queue.jobs.push_back(job);
         if queue.jobs.len() <= queue.idle {
@@ -165,13 +177,27 @@ impl Shared {
         queue.threads -= 1;
         // Threads that are left will look at the queue before they exit. Without any, it is on us.
         while queue.threads == 0 {
-            let Some(job) = queue.jobs.pop_front() else {
-                self.exited.notify_all();
-                return;
-            };
-            drop(queue);
-            run_job(job);
-            queue = self.queue.lock();
+            let Some(job) = queue.jobs.pop_front() else { break };
+            queue = self.run_inline(queue, job);
+        }
+        self.tell_whether_idle(&queue);
+    }
+
+    /// Runs a job on the thread of its submitter, with the lock released meanwhile.
+    fn run_inline<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, job: Job) -> MutexGuard<'a, Queue> {
+        queue.inline += 1;
+        drop(queue);
+        run_job(job);
+        let mut queue = self.queue.lock();
+        queue.inline -= 1;
+        self.tell_whether_idle(&queue);
+        queue
+    }
+
+    /// Tells whoever waits for the pool to come to rest.
+    fn tell_whether_idle(&self, queue: &Queue) {
+        if !queue.is_busy() {
+            self.exited.notify_all();
         }
     }
 
@@ -195,9 +221,7 @@ impl Shared {
             queue.idle -= 1;
         }
         queue.threads -= 1;
-        if queue.threads == 0 {
-            self.exited.notify_all();
-        }
+        self.tell_whether_idle(&queue);
     }
 
     fn close(&self) {
@@ -209,7 +233,10 @@ impl Shared {
 /// Runs a job. Its own panic was caught inside; what is caught here comes from a waker or from dropping a result that
 /// nobody waits for, and must not take the worker's bookkeeping with it. The panic hook has reported it.
 fn run_job(job: Job) {
-    drop(catch_unwind(AssertUnwindSafe(job)));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        // Leaked: its destructor may panic in turn.
+        std::mem::forget(payload);
+    }
 }
 
 /// Where a job leaves its result.
@@ -251,14 +278,14 @@ impl<T> Future for JobFuture<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Cloned before the mutex is taken, and the stale one dropped after it is released: both may run foreign code.
+        let new = cx.waker().clone();
         let mut state = self.slot.state.lock();
-        match &mut *state {
-            SlotState::Pending(Some(waker)) if waker.will_wake(cx.waker()) => return Poll::Pending,
-            SlotState::Pending(waker) => {
-                *waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            SlotState::Done(_) | SlotState::Closed => {}
+        if let SlotState::Pending(waker) = &mut *state {
+            let stale = waker.replace(new);
+            drop(state);
+            drop(stale);
+            return Poll::Pending;
         }
         let result = std::mem::replace(&mut *state, SlotState::Closed);
         drop(state);

@@ -39,8 +39,9 @@ impl AioEngine for ThreadsEngine {
                 self.hand_over(AioOp::Read { file, offset, buf }, filled)
             }
             // Looking up extents reads no data and takes about a microsecond where the file system keeps its extents
-            // in memory, far less than a round trip to a worker.
-            AioOp::Extent { file, offset } => {
+            // in memory, far less than a round trip to a worker. But it takes the lock of the inode, which a write
+            // holds until it is done: a file that we write to is looked at by a worker.
+            AioOp::Extent { file, offset } if file.is_read_only() => {
                 Box::pin(std::future::ready(Ok(AioResult::Extent(syscall::find_extent(&file, offset)))))
             }
             op => self.hand_over(op, 0),

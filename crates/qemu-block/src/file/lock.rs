@@ -12,7 +12,7 @@ use std::fs::File;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::error::{BlockError, ErrorKind, Result, errno_text};
+use crate::error::{BlockError, ErrorKind, Result, errno_text, shown};
 use crate::types::Perm;
 
 /// First byte of those that say what is used.
@@ -116,7 +116,7 @@ fn test(file: &File, byte: i64, filename: &str, message: impl Fn() -> String) ->
         Ok(true) => Errno::EAGAIN,
         Err(errno) => errno,
     };
-    let hint = format!("Is another process using the image [{filename}]?");
+    let hint = format!("Is another process using the image [{}]?", shown(filename));
     Err(match errno {
         Errno::EAGAIN | Errno::EACCES => locked(format!("{}\n{hint}", message())),
         other => BlockError::from_errno(other as i32, format!("{}: {}\n{hint}", message(), errno_text(other as i32))),

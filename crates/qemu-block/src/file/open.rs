@@ -8,7 +8,7 @@ use super::probe::{self, Alignment};
 use super::{FileKind, lock};
 use crate::aio::AioFile;
 use crate::driver::{BlockOps, FileIdentity, OpenRequest};
-use crate::error::{BlockError, ErrorKind, Result};
+use crate::error::{BlockError, ErrorKind, Result, shown};
 use crate::options::Options;
 use crate::types::OpenFlags;
 
@@ -101,10 +101,10 @@ fn open_descriptor(filename: &str, flags: OpenFlags) -> Result<File> {
 fn explain(error: std::io::Error, filename: &str, options: &mut OpenOptions, direct: libc::c_int) -> BlockError {
     let no_direct = error.raw_os_error() == Some(libc::EINVAL) && direct != 0;
     if no_direct && options.custom_flags(libc::O_NONBLOCK).open(filename).is_ok() {
-        let message = format!("Could not open '{filename}': filesystem does not support O_DIRECT");
+        let message = format!("Could not open '{}': filesystem does not support O_DIRECT", shown(filename));
         return BlockError::new(ErrorKind::InvalidArgument, message);
     }
-    open_error(error, format!("Could not open '{filename}'"))
+    open_error(error, format!("Could not open '{}'", shown(filename)))
 }
 
 /// The error of a failed `open`. Those of a read-only file system count as refused access, as in QEMU.

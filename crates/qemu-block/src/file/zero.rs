@@ -6,6 +6,7 @@ use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 use super::FileKind;
 use super::node::FileNode;
 use crate::aio::{AioFile, AioOp, RangeAction};
+use crate::driver::BlockOps;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::types::{OpenFlags, ZeroFlags};
 
@@ -23,11 +24,20 @@ impl FileNode {
     pub(super) async fn make_zero(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
         let file = self.file()?;
         self.data_cache.invalidate(offset..offset.saturating_add(len));
+        if self.kind == FileKind::Device && !self.is_whole_blocks(offset, len) {
+            return Err(unsupported());
+        }
         let unmap = flags.contains(ZeroFlags::MAY_UNMAP) && self.flags.contains(OpenFlags::UNMAP);
         match self.kind {
             FileKind::Device => self.zero_device(&file, offset, len, unmap, flags).await,
             FileKind::Regular => self.zero_regular(&file, offset, len, unmap).await,
         }
+    }
+
+    /// Whether a device can treat the range at once. Files know no blocks here, their file system does the rest.
+    fn is_whole_blocks(&self, offset: u64, len: u64) -> bool {
+        let block = u64::from(self.limits().zero_alignment.max(1));
+        offset.is_multiple_of(block) && len.is_multiple_of(block)
     }
 
     async fn zero_regular(&self, file: &Arc<AioFile>, offset: u64, len: u64, unmap: bool) -> Result<()> {

@@ -14,6 +14,10 @@ impl Node {
     /// `Unsupported` when either side cannot do that, for this range or at all; the caller then reads and writes. What
     /// had been copied before stays copied. Otherwise as [`Node::read`] and [`Node::write`].
     pub async fn copy_range(&self, src_offset: u64, dst: &Node, dst_offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            self.range_inside(src_offset, 0)?;
+            return dst.range_to_write(dst_offset, 0).map(drop);
+        }
         let source = self.copy_source(src_offset, len).await?;
         dst.copy_from(dst_offset, source, len).await
     }
@@ -21,10 +25,13 @@ impl Node {
     /// Where the bytes of a range are stored verbatim. For drivers that pass requests on.
     ///
     /// # Errors
-    /// `Unsupported` if nowhere; otherwise as [`Node::read`].
+    /// `Unsupported` if nowhere, as for an empty range; otherwise as [`Node::read`].
     pub async fn copy_source(&self, offset: u64, len: u64) -> Result<CopySource> {
         self.check_open()?;
         self.range_inside(offset, len)?;
+        if len == 0 {
+            return Err(BlockError::new(ErrorKind::Unsupported, "An empty range is stored nowhere"));
+        }
         self.ops().copy_source(offset, len).await
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Counts {
     pub(crate) reads: usize,
     pub(crate) writes: usize,
     pub(crate) zeroes: usize,
+    /// Write-zeroes that were not aligned.
+    pub(crate) zeroes_refused: usize,
     pub(crate) flushes: usize,
     pub(crate) closes: usize,
 }
@@ -216,7 +218,12 @@ impl BlockOps for TestOps {
                 return unsupported();
             }
             let align = u64::from(self.behaviour.limits.zero_alignment.max(self.behaviour.limits.request_alignment));
-            assert!(len > 0 && offset.is_multiple_of(align) && len.is_multiple_of(align));
+            let ends_well = len.is_multiple_of(align) || offset + len == self.len();
+            assert!(len > 0, "empty ranges are not passed on");
+            if !offset.is_multiple_of(align) || !ends_well {
+                self.state.lock().counts.zeroes_refused += 1;
+                return unsupported();
+            }
             let (at, end) = (usize::try_from(offset).unwrap(), usize::try_from(offset + len).unwrap());
             let mut state = self.state.lock();
             state.counts.zeroes += 1;

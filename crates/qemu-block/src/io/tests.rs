@@ -152,6 +152,81 @@ fn concurrent_unaligned_writes_lose_nothing() {
     });
 }
 
+/// Disjoint writes of all kinds in any order: one that is padded must not cut off what another appended meanwhile.
+async fn grow_concurrently(cuts: &[(usize, u8)], order: &[usize]) {
+    let (node, state) = disk(100, limits(4096, 4096, true));
+    let mut parts = Vec::new();
+    let mut model = vec![0; 100];
+    for &(len, seed) in cuts {
+        // Some of the parts are whole blocks, so that plain writes take part too.
+        let start = if len.is_multiple_of(4096) { model.len().next_multiple_of(4096) } else { model.len() };
+        model.resize(start, 0);
+        model.extend(bytes(seed, len));
+        parts.push(start..start + len);
+    }
+    let (node, model) = (&node, &model);
+    let write = |part: std::ops::Range<usize>| async move {
+        if model[part.clone()].iter().all(|byte| *byte == 0) {
+            node.write_zeroes(part.start as u64, part.len() as u64, ZeroFlags::empty()).await.unwrap();
+            return;
+        }
+        let data = IoVec::from(IoBuf::copy_of(&model[part.clone()]));
+        node.write(part.start as u64, data, WriteFlags::empty()).await.unwrap();
+    };
+    let mut parts: Vec<_> = parts.into_iter().zip(order.iter().chain(std::iter::repeat(&0))).collect();
+    parts.sort_by_key(|(_, key)| **key);
+    futures_util::future::join_all(parts.into_iter().map(|(part, _)| write(part))).await;
+    assert_eq!(node.len(), model.len() as u64);
+    assert!(state.lock().bytes == *model);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn concurrent_growing_writes_lose_nothing(
+        cuts in prop::collection::vec(
+            (prop_oneof![1..9000_usize, Just(4096_usize), Just(8192_usize)], any::<u8>()), 2..20
+        ),
+        order in prop::collection::vec(0..100_usize, 20),
+    ) {
+        run(grow_concurrently(&cuts, &order));
+    }
+}
+
+#[test]
+fn a_padded_write_does_not_cut_off_what_others_append() {
+    // The last part is written first, and the padded one before it finds a short device when it begins.
+    run(grow_concurrently(&[(4096, 1), (5000, 2), (4096, 3)], &[2, 1, 0]));
+    run(grow_concurrently(&[(1000, 1), (8192, 2), (5, 3)], &[2, 1, 0]));
+}
+
+#[test]
+fn drivers_are_offered_the_edges_of_zeros() {
+    run(async {
+        let (node, state) = disk(8000, limits(512, 1, false));
+        node.write_zeroes(100, 4000, ZeroFlags::empty()).await.unwrap();
+        let counts = state.lock().counts;
+        // 1024 to 4096 in whole units; the edge before it was offered, refused, and written.
+        assert_eq!((counts.zeroes, counts.zeroes_refused, counts.writes), (1, 2, 2));
+        node.write_zeroes(1024, 8000 - 1024, ZeroFlags::empty()).await.unwrap();
+        let counts = state.lock().counts;
+        assert_eq!((counts.zeroes, counts.zeroes_refused, counts.writes), (2, 2, 2), "the end counts as aligned");
+        let refused = node.write_zeroes(100, 700, ZeroFlags::NO_FALLBACK).await.unwrap_err();
+        assert_eq!((refused.kind(), state.lock().counts.writes), (ErrorKind::Unsupported, 2));
+    });
+}
+
+#[test]
+fn copies_of_nothing_succeed() {
+    run(async {
+        let (node, _) = disk(8000, limits(512, 1, false));
+        node.copy_range(8000, &node, 8000, 0).await.unwrap();
+        assert_eq!(node.copy_range(8001, &node, 0, 0).await.unwrap_err().kind(), ErrorKind::BadRequest);
+        assert_eq!(node.copy_source(0, 0).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    });
+}
+
 #[test]
 fn aligned_requests_are_passed_on_untouched() {
     run(async {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use qemu_util::buf::{IoBuf, IoVec};
 
 use super::align::{buffer, memory_fits_write, piece_end, widen};
-use super::range_lock::RangeMode;
+use super::range_lock::{RangeGuard, RangeMode};
 use super::request::{len_u64, len_usize};
 use crate::error::Result;
 use crate::node::Node;
@@ -39,7 +39,7 @@ impl Node {
         let guarded = self.guard().is_some() && range.start < len_u64(PROBE_LEN);
         if wide != range || guarded {
             let locked = if guarded { 0..wide.end.max(len_u64(PROBE_LEN)) } else { wide.clone() };
-            let _exclusive = self.writes.lock(locked, RangeMode::Exclusive).await;
+            let _exclusive = self.lock_to_pad(locked, wide.end, limits).await;
             if guarded {
                 self.check_first_sector(range.start, &data).await?;
             }
@@ -49,7 +49,24 @@ impl Node {
         self.write_aligned(range.start, data, flags, limits).await
     }
 
-    /// Writes `data` to `range` inside the aligned range `wide`, keeping the rest of `wide`. The caller holds `wide`.
+    /// Locks what a read-modify-write cycle up to `end` touches: `range`, and if the cycle makes the device longer
+    /// also all that lies behind it. The cycle sets the length in the end, so nobody else may grow the device
+    /// meanwhile; whoever wants to holds a range that ends past the device, which overlaps with this one.
+    async fn lock_to_pad(&self, range: Range<u64>, end: u64, limits: &BlockLimits) -> RangeGuard<'_> {
+        let grows = || limits.growable && end > self.len();
+        if !grows() {
+            let guard = self.writes.lock(range.clone(), RangeMode::Exclusive).await;
+            // The device may have become shorter while we waited.
+            if !grows() {
+                return guard;
+            }
+        }
+        self.writes.lock(range.start..u64::MAX, RangeMode::Exclusive).await
+    }
+
+    /// Writes `data` to `range` inside the aligned range `wide`, keeping the rest of `wide`.
+    ///
+    /// The caller holds what [`Node::lock_to_pad`] locks, so the length changes only here.
     async fn write_padded(
         &self,
         range: Range<u64>,

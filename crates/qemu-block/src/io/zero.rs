@@ -8,9 +8,9 @@ use qemu_util::buf::{IoBuf, IoBytes, IoVec};
 use super::align::narrow;
 use super::range_lock::RangeMode;
 use super::request::{len_u64, len_usize};
-use crate::error::{BlockError, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::node::Node;
-use crate::types::{WriteFlags, ZeroFlags};
+use crate::types::{OpenFlags, WriteFlags, ZeroFlags};
 
 /// Length of the buffer that zeros are written from, in bytes.
 const ZERO_BUFFER_LEN: usize = 1 << 20;
@@ -21,7 +21,10 @@ static ZEROS: LazyLock<IoBytes> = LazyLock::new(|| IoBuf::zeroed(ZERO_BUFFER_LEN
 impl Node {
     /// Makes a range read as zeros, by the cheapest means that the driver has, and by writing zeros where it has none.
     ///
-    /// With [`ZeroFlags::NO_FALLBACK`] only the unaligned edges are ever written.
+    /// The driver is asked three times if the range begins and ends between its units: for the whole units and for the
+    /// edges, about which it may know that there is nothing to do. The end of the device counts as aligned. With
+    /// [`ZeroFlags::NO_FALLBACK`] only the edges are ever written. [`ZeroFlags::MAY_UNMAP`] counts only if the node was
+    /// opened with [`OpenFlags::UNMAP`].
     ///
     /// # Errors
     /// As [`Node::write`]; `Unsupported` if the driver has no cheap means and `NO_FALLBACK` forbids the other one.
@@ -30,27 +33,46 @@ impl Node {
         if range.is_empty() {
             return Ok(());
         }
-        let limits = self.limits();
-        let inner = narrow(&range, u64::from(limits.zero_alignment.max(limits.request_alignment).max(1)));
-        match self.zero_aligned(inner.clone(), flags).await {
-            Ok(()) => {
-                self.write_zero_buffers(range.start..inner.start.min(range.end)).await?;
-                self.write_zero_buffers(inner.end.max(range.start).min(range.end)..range.end).await
-            }
-            Err(error) if error.kind() == ErrorKind::Unsupported && !flags.contains(ZeroFlags::NO_FALLBACK) => {
-                self.write_zero_buffers(range).await
-            }
-            Err(error) => Err(error),
+        let cheap_only = flags.contains(ZeroFlags::NO_FALLBACK);
+        let inner = self.zero_units(&range);
+        // The units come first: if they cannot be zeroed cheaply and must not be written, nothing has been changed.
+        if inner.is_empty() && cheap_only {
+            return self.zero_by_driver(range, flags).await;
         }
+        for (part, may_write) in
+            [(inner.clone(), !cheap_only), (range.start..inner.start, true), (inner.end..range.end, true)]
+        {
+            match self.zero_by_driver(part.clone(), flags).await {
+                Err(error) if may_write && error.kind() == ErrorKind::Unsupported => {
+                    self.write_zero_buffers(part).await?;
+                }
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
-    /// Lets the driver make an aligned range zero.
-    async fn zero_aligned(&self, range: Range<u64>, flags: ZeroFlags) -> Result<()> {
+    /// The part of `range` that consists of whole units of the driver; empty but inside of `range` if there is none.
+    fn zero_units(&self, range: &Range<u64>) -> Range<u64> {
+        let limits = self.limits();
+        let mut inner = narrow(range, u64::from(limits.zero_alignment.max(limits.request_alignment).max(1)));
+        if range.end == self.len() && inner.start < range.end {
+            inner.end = range.end;
+        }
+        if inner.is_empty() { range.end..range.end } else { inner }
+    }
+
+    /// Lets the driver make a range zero.
+    async fn zero_by_driver(&self, range: Range<u64>, flags: ZeroFlags) -> Result<()> {
         if range.is_empty() {
-            return Err(BlockError::new(ErrorKind::Unsupported, "The range is too short to be zeroed at once"));
+            return Ok(());
+        }
+        let mut flags = flags;
+        if !self.flags().contains(OpenFlags::UNMAP) {
+            flags.remove(ZeroFlags::MAY_UNMAP);
         }
         let _shared = self.writes.lock(range.clone(), RangeMode::Shared).await;
-        self.ops().write_zeroes(range.start, range.end - range.start, flags.difference(ZeroFlags::NO_FALLBACK)).await
+        self.ops().write_zeroes(range.start, range.end - range.start, flags).await
     }
 
     async fn write_zero_buffers(&self, range: Range<u64>) -> Result<()> {

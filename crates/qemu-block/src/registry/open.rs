@@ -10,7 +10,7 @@ use super::trail::Trail;
 use super::{OpenSpec, Registry};
 use crate::aio::Services;
 use crate::driver::{BlockDriver, DriverKind, FileIdentity, OpenRequest};
-use crate::error::{BlockError, ErrorKind, Result};
+use crate::error::{BlockError, ErrorKind, Result, shown};
 use crate::node::Node;
 use crate::options::Options;
 use crate::types::{OpenFlags, Perm};
@@ -86,7 +86,7 @@ impl OpenContext {
     }
 
     fn find_driver(&self, name: &str) -> Result<Arc<dyn BlockDriver>> {
-        self.registry.driver(name).ok_or_else(|| invalid(format!("Unknown driver '{name}'")))
+        self.registry.driver(name).ok_or_else(|| invalid(format!("Unknown driver '{}'", shown(name))))
     }
 
     /// The protocol that `filename` belongs to; `prefixed` when it may begin with one's name.
@@ -98,7 +98,7 @@ impl OpenContext {
             None if is_device(filename) => "host_device",
             None => "file",
         };
-        self.registry.protocol(name).ok_or_else(|| invalid(format!("Unknown protocol '{name}'")))
+        self.registry.protocol(name).ok_or_else(|| invalid(format!("Unknown protocol '{}'", shown(name))))
     }
 
     /// The path in a name that may have the prefix of `driver`; names of other protocols are for their drivers to read.
@@ -123,7 +123,7 @@ impl OpenContext {
             OpenRequest { filename, options: plan.options, flags: plan.flags, storage: None, context: self.clone() };
         let node = open_node(&driver, request, None).await?;
         if let Some(identity) = node.identity().filter(|identity| self.trail.contains(*identity)) {
-            let message = format!("Backing file '{}' creates an infinite loop ({identity:?})", node.filename());
+            let message = format!("Backing file '{}' creates an infinite loop ({identity:?})", shown(node.filename()));
             return close_after(&node, invalid(message)).await;
         }
         match node.set_perm(plan.perm, plan.shared).await {

@@ -62,9 +62,12 @@ bitflags! {
 
 impl OpenFlags {
     /// The part that a format driver hands down to the node that stores its data.
+    ///
+    /// What the image may give up is decided at the level of the image, so the storage does as it is told:
+    /// [`OpenFlags::UNMAP`] is always set. QEMU: `bdrv_inherited_options` (block.c).
     #[must_use]
     pub fn for_storage(self) -> Self {
-        self.difference(Self::NO_BACKING | Self::NO_IO | Self::CHECK)
+        self.difference(Self::NO_BACKING | Self::NO_IO | Self::CHECK) | Self::UNMAP
     }
 
     /// The part that a backing file is opened with: never writable.

@@ -31,12 +31,13 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
         return Err(Failure::usage("", "Not enough arguments"));
     }
     let mut parser = Parser::with_mode("", FLAGS, words, Operands::EndOptions);
-    while let Some(given) = parser.next()? {
-        match given.id {
-            Id::Help => return print(&help_text()),
-            Id::Version => return print(&version_text()),
-            Id::Trace => return Err(Failure::new("--trace: this build has no trace points")),
-        }
+    // Each of them ends the program, so there is never a second one to look at.
+    if let Some(given) = parser.next()? {
+        return match given.id {
+            Id::Help => print(&help_text()),
+            Id::Version => print(&version_text()),
+            Id::Trace => Err(Failure::new("--trace: this build has no trace points")),
+        };
     }
     let mut operands = parser.into_operands();
     if operands.is_empty() {

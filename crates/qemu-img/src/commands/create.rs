@@ -189,6 +189,9 @@ async fn settle_options(
     set_backing(arguments, schema, &mut options)?;
     let backing = options.get_str("backing_file");
     let backing_format = options.get_str("backing_fmt");
+    if backing.as_ref().is_some_and(String::is_empty) {
+        return Err(invalid("Expected backing file name, got empty string"));
+    }
     if backing.as_ref() == Some(&arguments.filename) {
         return Err(invalid("Error: Trying to create an image with the same filename as the backing file"));
     }
@@ -215,9 +218,6 @@ fn set_backing(arguments: &Arguments, schema: &[CreateOption], options: &mut Opt
     if let Some(name) = &arguments.backing {
         if !supports("backing_file") {
             return Err(invalid(format!("Backing file not supported for file format '{format}'")));
-        }
-        if name.is_empty() {
-            return Err(invalid("Expected backing file name, got empty string"));
         }
         options.set("backing_file", name.as_str());
     }

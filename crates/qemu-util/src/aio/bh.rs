@@ -126,10 +126,6 @@ enum Call {
     Many(Mutex<Option<Arc<dyn Fn() + Send + Sync>>>),
     /// The user's function, until it is called.
     Once(Mutex<Option<Box<dyn FnOnce() + Send>>>),
-    /// Nothing: the loop shall just go round.
-    Kick,
-    /// Runs the tasks that were woken.
-    Tasks,
 }
 
 /// A bottom half; `Bh` is the public handle.
@@ -159,14 +155,6 @@ impl Node {
         Self::new(ONESHOT, Call::Once(Mutex::new(Some(Box::new(function)))))
     }
 
-    pub(crate) fn tasks() -> Arc<Self> {
-        Self::new(0, Call::Tasks)
-    }
-
-    fn kick() -> Arc<Self> {
-        Self::new(0, Call::Kick)
-    }
-
     fn delete(&self) {
         self.flags.delete();
         if let Call::Many(function) = &self.call {
@@ -177,7 +165,7 @@ impl Node {
     }
 
     /// Calls the function; says whether that counts as progress.
-    fn call(&self, core: &Core) -> bool {
+    fn call(&self) -> bool {
         match &self.call {
             Call::Many(function) => {
                 let function = function.lock().clone();
@@ -193,8 +181,6 @@ impl Node {
                     true
                 })
             }
-            Call::Kick => false,
-            Call::Tasks => core.run_tasks(),
         }
     }
 }
@@ -205,12 +191,11 @@ pub(crate) struct BhQueue {
     pushed: PushList<Node>,
     /// Taken off `pushed` and not called yet; a nested poll goes on with what the outer one has left.
     taken: Mutex<VecDeque<Arc<Node>>>,
-    kick: Arc<Node>,
 }
 
 impl BhQueue {
     pub(crate) fn new() -> Self {
-        Self { pushed: PushList::new(), taken: Mutex::new(VecDeque::new()), kick: Node::kick() }
+        Self { pushed: PushList::new(), taken: Mutex::new(VecDeque::new()) }
     }
 
     /// Schedules `node`. The caller notifies the loop afterwards.
@@ -219,15 +204,14 @@ impl BhQueue {
             // SAFETY: PENDING, which we have just set, keeps everybody else from pushing the node, and the home thread
             // clears it after it has taken the node off the list.
             let pushed = unsafe { self.pushed.push(Arc::clone(node)) };
-            // The loop is told by each who pushes, first or not: nobody's call depends on another thread getting on. When
-            // the context is shut down, PENDING stays, so that nobody tries again.
+            // First or not, the caller notifies. When the context is shut down, PENDING stays, so that nobody tries
+            // again.
             let (Pushed::First | Pushed::Behind | Pushed::Refused) = pushed;
         }
-    }
-
-    /// Makes the loop go round once.
-    pub(crate) fn kick(&self) {
-        self.schedule(&self.kick, Urgency::Now);
+        // Else the node is on the list, or whoever has set PENDING is just about to push it. In that window the caller's
+        // notification may find nothing, and the call waits for the other thread: it is late by as long as that thread
+        // is interrupted, never lost, since that thread has nothing to do but push and notify, takes no lock and runs
+        // no foreign code on the way.
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -263,7 +247,7 @@ impl BhQueue {
     ///
     /// What is scheduled meanwhile waits for the next round, so that a bottom half that schedules itself does not keep
     /// the loop from its other work. Called by the home thread, inside the loop.
-    pub(crate) fn dispatch(&self, core: &Core) -> bool {
+    pub(crate) fn dispatch(&self) -> bool {
         let batch = self.pushed.take_all();
         self.taken.lock().extend(batch);
         let mut progress = false;
@@ -272,7 +256,7 @@ impl BhQueue {
             let next = self.taken.lock().pop_front();
             let Some(node) = next else { return progress };
             if let Dequeued::Call(urgency) = node.flags.dequeue() {
-                progress |= node.call(core) && urgency == Urgency::Now;
+                progress |= node.call() && urgency == Urgency::Now;
             }
         }
     }
@@ -292,6 +276,19 @@ impl BhQueue {
 /// All methods may be called from any thread, also from inside the function. Cloning gives another handle to the same
 /// bottom half. Dropping the handles does not cancel a call that is scheduled; the function lives until the last handle
 /// is gone and that call has been made, or until [`delete`](Self::delete).
+///
+/// ```
+/// use qemu_util::aio::AioContext;
+///
+/// let ctx = AioContext::new()?;
+/// let (sender, receiver) = std::sync::mpsc::sync_channel(2);
+/// let bh = ctx.bh(move || sender.send("called").expect("there is room"));
+/// bh.schedule();
+/// bh.schedule();
+/// assert!(ctx.poll(true));
+/// assert_eq!(receiver.try_iter().count(), 1);
+/// # std::io::Result::Ok(())
+/// ```
 ///
 /// QEMU: `QEMUBH` (include/block/aio.h)
 #[derive(Clone)]

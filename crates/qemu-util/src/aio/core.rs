@@ -13,11 +13,14 @@ use super::notify::Notifier;
 use super::polling::AdaptivePolling;
 use super::timer::Timers;
 use crate::primitive::Arc;
+use crate::primitive::atomic::{AtomicBool, Ordering};
 use crate::task::TaskQueue;
 
 pub(crate) struct Core {
     pub(crate) home: Home,
     pub(super) notifier: Notifier,
+    /// The loop shall go round once, though there may be nothing to do.
+    kicked: AtomicBool,
     pub(super) bhs: BhQueue,
     pub(super) timers: Timers,
     pub(super) handlers: Handlers,
@@ -31,6 +34,7 @@ impl Core {
         Ok(Self {
             home: Home::here(),
             notifier: Notifier::new()?,
+            kicked: AtomicBool::new(false),
             bhs: BhQueue::new(),
             timers: Timers::new(),
             handlers: Handlers::new(),
@@ -41,7 +45,7 @@ impl Core {
     }
 
     /// Tells the loop to look again, after something has been published for it.
-    pub(super) fn notify(&self) {
+    pub(crate) fn notify(&self) {
         if self.home.is_entered_here() {
             self.notifier.notify_from_home();
         } else {
@@ -56,14 +60,28 @@ impl Core {
     }
 
     /// Makes the loop go round once, and a blocking poll return.
+    ///
+    /// A flag and not a bottom half: there is nothing that one thread could begin and another one had to wait for.
     pub(crate) fn kick(&self) {
-        self.bhs.kick();
+        // Ordering: AcqRel; Release: what the caller wrote is visible after the poll that takes the kick; as a
+        // read-modify-write it carries on the release of earlier kicks. [pair: core.kick]
+        self.kicked.swap(true, Ordering::AcqRel);
         self.notify();
     }
 
-    /// Runs the tasks that were woken; called from their bottom half. Says whether there were any.
-    pub(super) fn run_tasks(&self) -> bool {
-        self.tasks.run_woken()
+    /// Whether the loop was kicked, as far as the caller's fences let it see.
+    pub(super) fn is_kicked(&self) -> bool {
+        // Ordering: Relaxed; before a sleep the look follows the fence of `announce`. [pair: aio.notify-sleep]
+        self.kicked.load(Ordering::Relaxed)
+    }
+
+    /// Takes the kicks so far; called by the home thread when it goes round.
+    pub(super) fn take_kick(&self) {
+        // The look only spares the swap: a kick that is missed here is found before the next sleep.
+        if self.is_kicked() {
+            // Ordering: Acquire; see `kick`. [pair: core.kick]
+            self.kicked.swap(false, Ordering::Acquire);
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -76,8 +94,8 @@ impl Core {
     pub(super) fn shut_down(&self) {
         self.bhs.close();
         self.tasks.close();
-        self.timers.clear();
-        self.handlers.clear();
+        self.timers.close();
+        self.handlers.close();
         self.monitor.clear();
     }
 }

@@ -3,6 +3,9 @@
 //! The list of handlers is replaced as a whole under a lock, by any thread, and read by the home thread under RCU. A
 //! handler that is removed is marked, so that a round of the loop which has already found it ready does not call it.
 //!
+//! What was found about a handler is kept in the handler, and taken by whoever dispatches it: a nested poll consumes it,
+//! so that the outer one does not call the functions again for something that is no longer there.
+//!
 //! QEMU: `AioHandler`, `aio_set_fd_handler` (util/aio-posix.c)
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::PollFlags;
 
 use super::core::Core;
-use crate::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::primitive::{Arc, Mutex};
 use crate::rcu::{RcuCell, RcuGuard};
 
@@ -23,12 +26,12 @@ type Check = Box<dyn Fn() -> bool + Send + Sync>;
 pub struct FdCallbacks {
     /// Called when there is something to read, the other side has hung up, or there is an error.
     pub read: Option<Callback>,
-    /// Called when writing would not block, or there is an error.
+    /// Called when writing would not block, or there is an error; without `read` also when the other side has hung up.
     pub write: Option<Callback>,
     /// Asked while the loop spins before it sleeps: whether there is something to do, for example because a completion
     /// ring in memory is not empty. `poll_ready` is called then. It has to be short and may not wait for anything.
     ///
-    /// The loop only spins when each of its handlers has such a function.
+    /// The loop only spins when each of its handlers has both functions.
     pub poll: Option<Check>,
     /// Called after `poll` has said yes.
     pub poll_ready: Option<Callback>,
@@ -56,13 +59,8 @@ impl std::fmt::Debug for FdCallbacks {
     }
 }
 
-/// What was found about a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) events: PollFlags,
-    /// Its `poll` has said yes.
-    pub(super) polled: bool,
-}
+/// Beside the bits of [`PollFlags`] in [`Handler::found`]: its `poll` has said yes.
+const POLLED: u32 = 1 << 16;
 
 /// A registered descriptor.
 pub(super) struct Handler {
@@ -71,10 +69,15 @@ pub(super) struct Handler {
     fd: Arc<OwnedFd>,
     callbacks: FdCallbacks,
     removed: AtomicBool,
+    /// What was found and not dispatched yet: [`PollFlags`] and [`POLLED`]. The home thread's.
+    found: AtomicU32,
+    /// It reports something that no function is for, and would do so for ever: not waited for any more. The home
+    /// thread's.
+    muted: AtomicBool,
 }
 
-/// A handler and what was found about it.
-pub(super) type Ready = (Arc<Handler>, Found);
+/// A handler that was found to be ready.
+pub(super) type Ready = Arc<Handler>;
 
 impl Handler {
     /// What to wait for.
@@ -92,13 +95,32 @@ impl Handler {
         self.removed.load(Ordering::Relaxed)
     }
 
+    /// Notes what the monitor has found, instead of what was found before.
+    #[cfg_attr(qemu_loom, expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    pub(super) fn set_found(&self, events: PollFlags) {
+        let bits = u32::from(events.bits().cast_unsigned());
+        // Ordering: Relaxed; only the home thread uses it.
+        self.found.store(bits, Ordering::Relaxed);
+    }
+
+    #[cfg_attr(qemu_loom, expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    pub(super) fn is_muted(&self) -> bool {
+        // Ordering: Relaxed; only the home thread uses it.
+        self.muted.load(Ordering::Relaxed)
+    }
+
     /// Calls what is due; says whether anything was.
-    pub(super) fn dispatch(&self, found: Found) -> bool {
+    fn dispatch(&self, found: u32) -> bool {
+        let polled = found & POLLED != 0;
+        let events = u16::try_from(found & !POLLED)
+            .map_or(PollFlags::empty(), |bits| PollFlags::from_bits_truncate(bits.cast_signed()));
         let broken = PollFlags::POLLERR | PollFlags::POLLNVAL;
-        let readable = found.events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | broken);
-        let writable = found.events.intersects(PollFlags::POLLOUT | broken);
+        let readable = events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | broken);
+        // A hang-up is reported asked for or not: it goes to `write` when there is no `read`.
+        let hung_up = self.callbacks.read.is_none() && events.contains(PollFlags::POLLHUP);
+        let writable = hung_up || events.intersects(PollFlags::POLLOUT | broken);
         let due = [
-            (found.polled && !readable, &self.callbacks.poll_ready),
+            (polled && !readable, &self.callbacks.poll_ready),
             (readable, &self.callbacks.read),
             (writable, &self.callbacks.write),
         ];
@@ -122,15 +144,22 @@ impl AsFd for Handler {
 /// The handlers of one context.
 pub(super) struct Handlers {
     list: RcuCell<Vec<Arc<Handler>>>,
-    /// Held while the list is replaced; the number is the next id.
-    writer: Mutex<u64>,
+    /// Held while the list is replaced.
+    writer: Mutex<Writer>,
     /// Changes with the list, so that the epoll set can be brought up to date.
     generation: AtomicU64,
 }
 
+struct Writer {
+    next_id: u64,
+    /// The context was shut down: the list stays empty.
+    closed: bool,
+}
+
 impl Handlers {
     pub(super) fn new() -> Self {
-        Self { list: RcuCell::new(Vec::new()), writer: Mutex::new(1), generation: AtomicU64::new(0) }
+        let writer = Mutex::new(Writer { next_id: 1, closed: false });
+        Self { list: RcuCell::new(Vec::new()), writer, generation: AtomicU64::new(0) }
     }
 
     pub(super) fn read<'a>(&'a self, guard: &'a RcuGuard) -> &'a [Arc<Handler>] {
@@ -144,19 +173,32 @@ impl Handlers {
     }
 
     /// Replaces the list; `_writer` is the held lock.
-    fn publish(&self, list: Vec<Arc<Handler>>, _writer: &u64) {
+    fn publish(&self, list: Vec<Arc<Handler>>, _writer: &Writer) {
         self.list.replace(list);
+        self.bump_generation();
+    }
+
+    fn bump_generation(&self) {
         // Ordering: Release; the list before the number. [pair: fd.generation]
         self.generation.fetch_add(1, Ordering::Release);
     }
 
     fn add(&self, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Arc<Handler> {
-        let mut next_id = self.writer.lock();
-        let handler = Arc::new(Handler { id: *next_id, fd, callbacks, removed: AtomicBool::new(false) });
-        *next_id += 1;
-        let mut list = self.read(&crate::rcu::read_lock()).to_vec();
-        list.push(Arc::clone(&handler));
-        self.publish(list, &next_id);
+        let mut writer = self.writer.lock();
+        let handler = Arc::new(Handler {
+            id: writer.next_id,
+            fd,
+            callbacks,
+            removed: AtomicBool::new(writer.closed),
+            found: AtomicU32::new(0),
+            muted: AtomicBool::new(false),
+        });
+        writer.next_id += 1;
+        if !writer.closed {
+            let mut list = self.read(&crate::rcu::read_lock()).to_vec();
+            list.push(Arc::clone(&handler));
+            self.publish(list, &writer);
+        }
         handler
     }
 
@@ -172,9 +214,17 @@ impl Handlers {
         }
     }
 
-    /// Removes all handlers.
-    pub(super) fn clear(&self) {
-        let writer = self.writer.lock();
+    /// Has a handler that cannot be served not waited for any more. Called by the home thread.
+    fn mute(&self, handler: &Handler) {
+        // Ordering: Relaxed; only the home thread uses it.
+        handler.muted.store(true, Ordering::Relaxed);
+        self.bump_generation();
+    }
+
+    /// Removes all handlers and takes no more.
+    pub(super) fn close(&self) {
+        let mut writer = self.writer.lock();
+        writer.closed = true;
         let list = self.read(&crate::rcu::read_lock()).to_vec();
         if list.is_empty() {
             return;
@@ -189,6 +239,25 @@ impl Handlers {
 }
 
 /// A registered file descriptor; dropping it removes the handler.
+///
+/// ```
+/// use qemu_util::aio::{AioContext, FdCallbacks};
+/// use std::io::{Read, Write};
+/// use std::sync::Arc;
+///
+/// let ctx = AioContext::new()?;
+/// let (reader, mut writer) = std::io::pipe()?;
+/// let fd = Arc::new(reader.try_clone()?.into());
+/// let handler = ctx.add_fd(fd, FdCallbacks::on_readable(move || {
+///     let mut byte = [0];
+///     (&reader).read_exact(&mut byte).expect("it is readable");
+///     assert_eq!(byte, *b"x");
+/// }));
+/// writer.write_all(b"x")?;
+/// assert!(ctx.poll(true));
+/// drop(handler);
+/// # std::io::Result::Ok(())
+/// ```
 ///
 /// The descriptor stays open at least until then. The functions are dropped a little later, by any thread.
 #[must_use = "dropping it removes the handler"]
@@ -220,15 +289,33 @@ impl std::fmt::Debug for FdHandler {
 }
 
 impl Core {
-    /// Asks the handlers' `poll` functions; none means that the loop must not spin because a handler has none.
+    /// Asks the handlers' `poll` functions; none means that the loop must not spin because a handler has none, or none
+    /// to call afterwards.
     pub(super) fn check_handlers(&self, guard: &RcuGuard) -> Option<smallvec::SmallVec<[Ready; 4]>> {
         let mut ready = smallvec::SmallVec::new();
         for handler in self.handlers.read(guard) {
-            let check = handler.callbacks.poll.as_ref()?;
+            let check = handler.callbacks.poll.as_ref().filter(|_| handler.callbacks.poll_ready.is_some())?;
             if !handler.is_removed() && check() {
-                ready.push((Arc::clone(handler), Found { events: PollFlags::empty(), polled: true }));
+                // Ordering: Relaxed; only the home thread uses it.
+                handler.found.store(POLLED, Ordering::Relaxed);
+                ready.push(Arc::clone(handler));
             }
         }
         Some(ready)
+    }
+
+    /// Calls the functions of a handler that was found to be ready; says whether there were any to call.
+    pub(super) fn dispatch_handler(&self, handler: &Handler) -> bool {
+        // Ordering: Relaxed; only the home thread uses it.
+        let found = handler.found.swap(0, Ordering::Relaxed);
+        if found == 0 || handler.is_removed() {
+            // A nested poll was faster, or the handler has been removed meanwhile.
+            return false;
+        }
+        let progress = handler.dispatch(found);
+        if !progress && !handler.is_removed() {
+            self.handlers.mute(handler);
+        }
+        progress
     }
 }

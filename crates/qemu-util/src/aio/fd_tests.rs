@@ -216,3 +216,121 @@ fn a_ring_in_memory_is_found_by_spinning() {
     });
     drop(handler);
 }
+
+#[test]
+fn a_nested_poll_consumes_what_the_outer_one_has_found() {
+    let ctx = context();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"x").unwrap();
+        let (calls, inner) = (Arc::clone(&calls), ctx.clone());
+        let fd = descriptor(&reader);
+        let read = move || {
+            // Would block for ever if it were called a second time.
+            assert_eq!((&reader).read(&mut [0]).unwrap(), 1);
+            calls.fetch_add(1, RELAXED);
+            inner.poll(false);
+        };
+        kept.push((ctx.add_fd(fd, FdCallbacks::on_readable(read)), writer));
+    }
+    assert!(ctx.poll(true));
+    assert_eq!(calls.load(RELAXED), 2);
+    assert!(!ctx.poll(false));
+}
+
+#[test]
+fn a_hang_up_that_no_function_is_for_does_not_keep_the_loop_awake() {
+    let ctx = context();
+    let mut handlers = Vec::new();
+    // Below and above the number from which on epoll is used.
+    for n_handlers in [1, 100] {
+        while handlers.len() < n_handlers {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(writer);
+            handlers.push(ctx.add_fd(Arc::new(OwnedFd::from(reader)), FdCallbacks::default()));
+        }
+        // At most one round finds the handlers; later ones sleep.
+        ctx.poll(false);
+        let timer = ctx.timer(|| ());
+        timer.arm_after(Duration::from_millis(20));
+        let mut rounds = 0;
+        while !ctx.poll(true) {
+            rounds += 1;
+        }
+        assert!(rounds <= 5, "{rounds} rounds");
+    }
+}
+
+#[test]
+fn a_hang_up_goes_to_the_only_function() {
+    let ctx = context();
+    let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(other);
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let handler = ctx.add_fd(
+        Arc::new(OwnedFd::from(one)),
+        FdCallbacks::on_writable(move || {
+            counted.fetch_add(1, RELAXED);
+        }),
+    );
+    for round in 1..=3 {
+        assert!(ctx.poll(true));
+        assert_eq!(count.load(RELAXED), round);
+    }
+    drop(handler);
+}
+
+#[test]
+fn epoll_lets_go_of_descriptors_when_few_are_left() {
+    let ctx = context();
+    let mut pipes: Vec<_> = (0..100).map(|_| reader(&ctx)).collect();
+    ctx.poll(false);
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let fd = descriptor(&reader);
+    let open = Arc::downgrade(&fd);
+    let handler = ctx.add_fd(fd, FdCallbacks::on_readable(|| ()));
+    ctx.poll(false);
+    drop(handler);
+    pipes.truncate(10);
+    crate::rcu::drain_call_rcu();
+    ctx.poll(false);
+    assert!(open.upgrade().is_none());
+    // And takes them in again.
+    pipes.extend((0..100).map(|_| self::reader(&ctx)));
+    pipes[90].1.write_all(b"x").unwrap();
+    while pipes[90].2.load(RELAXED) == 0 {
+        ctx.poll(true);
+    }
+}
+
+#[test]
+fn functions_are_dropped_with_no_lock_held() {
+    /// Polls when it is dropped.
+    struct Polls(AioContext);
+    impl Drop for Polls {
+        fn drop(&mut self) {
+            if self.0.is_home_thread() {
+                self.0.poll(false);
+            }
+        }
+    }
+    let ctx = context();
+    let mut pipes: Vec<_> = (0..100).map(|_| reader(&ctx)).collect();
+    for n_left in [60, 10] {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let polls = Polls(ctx.clone());
+        let own = move || {
+            let _own = &polls;
+        };
+        let handler = ctx.add_fd(descriptor(&reader), FdCallbacks::on_readable(own));
+        ctx.poll(false);
+        drop(handler);
+        pipes.truncate(n_left);
+        // Now the epoll set alone keeps the functions.
+        crate::rcu::drain_call_rcu();
+        ctx.poll(false);
+    }
+}

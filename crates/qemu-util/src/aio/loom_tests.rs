@@ -90,3 +90,28 @@ fn a_task_is_woken_from_another_thread() {
         other.join().unwrap();
     });
 }
+
+#[test]
+fn two_wakers_of_one_block_on() {
+    // Three threads: bound 3 takes minutes.
+    model(2, || {
+        let ctx = context();
+        let shared = Arc::new((AtomicU32::new(0), Mutex::new(None::<Waker>)));
+        let wakers = [(); 2].map(|()| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.0.fetch_add(1, RELAXED);
+                let waker = shared.1.lock().clone();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            })
+        });
+        ctx.block_on(poll_fn(|cx| {
+            // The lock orders the number: a waker that finds no waker here has counted before.
+            *shared.1.lock() = Some(cx.waker().clone());
+            if shared.0.load(RELAXED) == 2 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+    });
+}

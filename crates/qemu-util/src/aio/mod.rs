@@ -166,12 +166,14 @@ impl AioContext {
         self.core().schedule(&bh::Node::once(function), bh::Urgency::Now);
     }
 
-    /// A timer that calls `function` each time its deadline has come.
+    /// A timer that calls `function` each time its deadline has come. Once the context is shut down, it is never called.
     pub fn timer(&self, function: impl Fn() + Send + Sync + 'static) -> Timer {
         Timer::new(Arc::clone(self.core()), Arc::new(function))
     }
 
     /// A future that is ready after `duration`. It counts from now, not from the first poll.
+    ///
+    /// When the context shuts down it is ready early: nobody would ever wake it. It may be awaited in any executor.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(Arc::clone(self.core()), duration)
     }
@@ -179,6 +181,9 @@ impl AioContext {
     /// Has the home thread call `callbacks` when `fd` is ready, until the handle is dropped.
     ///
     /// Readiness is a level: a function that does not take what there is to read is called again in the next round.
+    /// When a descriptor reports an error or a hang-up that none of the functions is for, it is no longer waited for.
+    ///
+    /// After [`shut_down`](Self::shut_down) the functions are never called.
     ///
     /// QEMU: `aio_set_fd_handler` (util/aio-posix.c)
     pub fn add_fd(&self, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> FdHandler {
@@ -254,6 +259,8 @@ impl std::fmt::Debug for AioContext {
 
 #[cfg(all(test, not(qemu_loom)))]
 mod fd_tests;
+#[cfg(all(test, not(qemu_loom)))]
+mod hostile_tests;
 #[cfg(all(test, qemu_loom))]
 mod loom_tests;
 #[cfg(all(test, not(qemu_loom)))]

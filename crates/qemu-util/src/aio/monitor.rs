@@ -33,13 +33,18 @@ mod imp {
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
     use nix::sys::time::TimeSpec;
 
-    use super::super::fd::{Found, Handler};
+    use super::super::fd::Handler;
     use super::{Duration, EventFd, Handlers, Outcome, SmallVec};
     use crate::primitive::{Arc, Mutex};
     use crate::rcu::read_lock;
 
     /// From so many handlers on, epoll is used.
     const EPOLL_HANDLERS_MIN: usize = 64;
+    /// With fewer handlers than this epoll is given up again. The distance keeps a list whose length varies a little
+    /// from making a set again and again.
+    const EPOLL_HANDLERS_KEPT: usize = 32;
+    /// The longest single sleep. What lasts longer is several sleeps, and no time-out is too long for the kernel.
+    const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
     /// The most events taken from epoll at a time; the rest comes with the next round.
     const EPOLL_EVENTS_MAX: usize = 128;
     /// The id of the eventfd; handlers count from 1.
@@ -50,11 +55,20 @@ mod imp {
         epoll: Mutex<State>,
     }
 
+    #[derive(Default)]
     enum State {
+        #[default]
         Unused,
         Set(EpollSet),
         /// Something could not be added: ppoll from now on.
         Unusable,
+    }
+
+    /// What is no longer needed, until it may be dropped.
+    #[derive(Default)]
+    struct Retired {
+        state: State,
+        handlers: Vec<Arc<Handler>>,
     }
 
     impl Monitor {
@@ -70,32 +84,42 @@ mod imp {
             handlers: &Handlers,
             timeout: Option<Duration>,
         ) -> Outcome {
+            let timeout = timeout.map(|timeout| timeout.min(SLEEP_MAX));
             let generation = handlers.generation();
             // The list is copied: a section may not last as long as a sleep.
-            let list: SmallVec<[Arc<Handler>; 8]> = handlers.read(&read_lock()).iter().cloned().collect();
-            if list.len() >= EPOLL_HANDLERS_MIN
-                && let Some(outcome) = self.wait_in_epoll(eventfd, generation, &list, timeout)
-            {
-                return outcome;
-            }
-            wait_in_ppoll(eventfd, &list, timeout)
+            let list: SmallVec<[Arc<Handler>; 8]> =
+                handlers.read(&read_lock()).iter().filter(|handler| !handler.is_muted()).cloned().collect();
+            // Declared before the lock is taken: handlers own closures, which are dropped after it is released.
+            let mut retired = Retired::default();
+            let outcome = self.wait_in_epoll(eventfd, generation, &list, timeout, &mut retired);
+            drop(retired);
+            outcome.unwrap_or_else(|| wait_in_ppoll(eventfd, &list, timeout))
         }
 
-        /// None when epoll is not to be had.
+        /// None when epoll is not worth while, or not to be had.
         fn wait_in_epoll(
             &self,
             eventfd: &EventFd,
             generation: u64,
             list: &[Arc<Handler>],
             timeout: Option<Duration>,
+            retired: &mut Retired,
         ) -> Option<Outcome> {
             let mut state = self.epoll.lock();
+            if list.len() < EPOLL_HANDLERS_KEPT {
+                // The set would keep the descriptors of all handlers in it open for ever.
+                retired.state = std::mem::replace(&mut *state, State::Unused);
+                return None;
+            }
             if matches!(*state, State::Unused) {
+                if list.len() < EPOLL_HANDLERS_MIN {
+                    return None;
+                }
                 *state = EpollSet::new(eventfd).map_or(State::Unusable, State::Set);
             }
             let State::Set(set) = &mut *state else { return None };
-            if set.update(generation, list).is_err() {
-                *state = State::Unusable;
+            if set.update(generation, list, &mut retired.handlers).is_err() {
+                retired.state = std::mem::replace(&mut *state, State::Unusable);
                 return None;
             }
             Some(set.wait(timeout))
@@ -121,7 +145,10 @@ mod imp {
         let mut found = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         outcome.notified = found.next().is_some_and(|events| !events.is_empty());
         let ready = list.iter().zip(found).filter(|(_, events)| !events.is_empty());
-        outcome.ready.extend(ready.map(|(handler, events)| (Arc::clone(handler), Found { events, polled: false })));
+        outcome.ready.extend(ready.map(|(handler, events)| {
+            handler.set_found(events);
+            Arc::clone(handler)
+        }));
         outcome
     }
 
@@ -140,17 +167,24 @@ mod imp {
             Ok(Self { epoll, handlers: HashMap::new(), generation: None })
         }
 
-        /// Adds what is new in `list` and takes out what is no longer there.
+        /// Adds what is new in `list`, and moves what is no longer there to `retired`.
         ///
         /// Two handlers with one descriptor are more than epoll takes: that is an error, and the monitor stays with
         /// ppoll.
-        fn update(&mut self, generation: u64, list: &[Arc<Handler>]) -> io::Result<()> {
+        fn update(
+            &mut self,
+            generation: u64,
+            list: &[Arc<Handler>],
+            retired: &mut Vec<Arc<Handler>>,
+        ) -> io::Result<()> {
             if self.generation == Some(generation) {
                 return Ok(());
             }
             let wanted: HashMap<u64, &Arc<Handler>> = list.iter().map(|handler| (handler.id, handler)).collect();
             for (_, gone) in self.handlers.extract_if(|id, _| !wanted.contains_key(id)) {
-                match self.epoll.delete(&*gone) {
+                let deleted = self.epoll.delete(&*gone);
+                retired.push(gone);
+                match deleted {
                     Ok(()) | Err(Errno::ENOENT) => {}
                     Err(errno) => return Err(errno.into()),
                 }
@@ -185,8 +219,8 @@ mod imp {
                 if event.data() == EVENTFD_ID {
                     outcome.notified = true;
                 } else if let Some(handler) = self.handlers.get(&event.data()) {
-                    let found = Found { events: poll_flags(event.events()), polled: false };
-                    outcome.ready.push((Arc::clone(handler), found));
+                    handler.set_found(poll_flags(event.events()));
+                    outcome.ready.push(Arc::clone(handler));
                 }
             }
             outcome

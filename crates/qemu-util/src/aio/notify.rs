@@ -12,9 +12,9 @@
 //!
 //! | sleeper ([`Notifier::announce`]) | waker ([`Notifier::notify`]) |
 //! |---|---|
-//! | `notify_me += 2` (relaxed; one writer) | publish the work: push a bottom half (release) |
+//! | `notify_me += 2` (relaxed; one writer) | publish the work: push a bottom half or a task (release) |
 //! | `fence(SeqCst)` | `fence(SeqCst)` |
-//! | look at the bottom halves, timers, handlers | look at `notify_me` |
+//! | look at bottom halves, woken tasks, kicks, timers, handlers | look at `notify_me` |
 //! | nothing there: sleep on the eventfd | not 0: write the eventfd |
 //! | `notify_me -= 2` (release) | |
 //! | accept: drain the eventfd, clear `notified` | |

@@ -1,4 +1,4 @@
-//! One round of the loop, in this order: busy polling, sleep, bottom halves, file descriptors, timers.
+//! One round of the loop, in this order: busy polling, sleep, bottom halves, tasks, file descriptors, timers.
 //!
 //! QEMU: `aio_poll` (util/aio-posix.c)
 
@@ -22,20 +22,24 @@ impl Core {
     ///
     /// `entered` is the proof that this is the home thread. A context that was shut down never blocks.
     pub(super) fn poll(&self, entered: &Entered<'_>, blocking: bool) -> bool {
-        // A nested poll first goes on with what the outer one has left.
-        let mut progress = !entered.is_outermost() && self.tasks.run_ready();
-        let blocking = blocking && !progress && !self.is_closed();
+        let blocking = blocking && !self.is_closed();
         let ready = if blocking { self.wait_for_work(entered) } else { self.look_at_handlers() };
-        progress |= self.bhs.dispatch(self);
-        for (handler, found) in ready {
-            progress |= handler.dispatch(found);
+        self.take_kick();
+        let mut progress = self.bhs.dispatch();
+        progress |= self.tasks.run_woken();
+        for handler in ready {
+            progress |= self.dispatch_handler(&handler);
         }
         progress |= self.timers.run();
         progress
     }
 
-    /// How long the loop may sleep; none means for ever.
+    /// How long the loop may sleep; none means for ever. Zero as long as anything is left to do, also what a nested poll
+    /// finds in the hands of the outer one, and what an unwinding one has left behind.
     fn timeout(&self, _entered: &Entered<'_>) -> Option<Duration> {
+        if self.is_kicked() || self.tasks.has_work() {
+            return Some(Duration::ZERO);
+        }
         // SAFETY: `_entered` says that this is the home thread, inside the loop.
         let bhs = unsafe { self.bhs.timeout() };
         if bhs == Some(Duration::ZERO) {
@@ -58,32 +62,37 @@ impl Core {
 
     /// Returns when there is something to do: spins for a moment, then sleeps.
     fn wait_for_work(&self, entered: &Entered<'_>) -> ReadyList {
-        if self.timeout(entered) == Some(Duration::ZERO) {
+        let timeout = self.timeout(entered);
+        if timeout == Some(Duration::ZERO) {
             return self.look_at_handlers();
         }
         let start = self.polling.is_on().then(Instant::now);
-        let ready = start.and_then(|start| self.busy_poll(start)).unwrap_or_else(|| self.sleep(entered));
+        // Spinning past the deadline of a timer would make it late.
+        let spin = self.polling.time().min(timeout.unwrap_or(Duration::MAX));
+        let ready = start.and_then(|start| self.busy_poll(entered, start, spin));
+        let ready = ready.unwrap_or_else(|| self.sleep(entered));
         if let Some(start) = start {
             self.polling.adjust(start.elapsed());
         }
         ready
     }
 
-    /// Spins while there is nothing to do, for the time that experience recommends; none when there was no work.
+    /// Spins while there is nothing to do, for `time` from `start`; none when there was no work.
     ///
     /// `notify_me` is not set meanwhile, so that wakers do not write the eventfd.
-    fn busy_poll(&self, start: Instant) -> Option<ReadyList> {
-        let time = self.polling.time();
-        if time.is_zero() {
+    fn busy_poll(&self, entered: &Entered<'_>, start: Instant, time: Duration) -> Option<ReadyList> {
+        // Idle bottom halves are there to be slept over: they would end the spinning again and again.
+        if time.is_zero() || self.bhs.has_pushed() {
             return None;
         }
         // One section around all of it, as entering one costs more than looking.
         let guard = read_lock();
         loop {
             for _ in 0..SPINS_PER_LOOK_AT_THE_CLOCK {
-                if self.bhs.has_pushed() {
+                if self.bhs.has_pushed() || self.tasks.has_woken() || self.is_kicked() {
                     drop(guard);
-                    return Some(self.look_at_handlers());
+                    let is_urgent = self.timeout(entered) == Some(Duration::ZERO);
+                    return is_urgent.then(|| self.look_at_handlers());
                 }
                 hint::spin_loop();
             }

@@ -4,13 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use crate::panics::contain;
 use crate::primitive::atomic::{AtomicUsize, Ordering};
 use crate::primitive::{Arc, Mutex};
+
+/// A time that no process lives to see: a thousand years.
+const NEVER: Duration = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
 
 /// What happens at a deadline.
 enum Action {
@@ -33,6 +38,8 @@ type Key = (Instant, u64);
 struct Armed {
     by_deadline: BTreeMap<Key, Action>,
     next_id: u64,
+    /// The context was shut down: no timer will ever go off.
+    closed: bool,
 }
 
 /// The armed timers of one context.
@@ -44,7 +51,7 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new() -> Self {
-        let armed = Armed { by_deadline: BTreeMap::new(), next_id: 0 };
+        let armed = Armed { by_deadline: BTreeMap::new(), next_id: 0, closed: false };
         Self { armed: Mutex::new(armed), len: AtomicUsize::new(0) }
     }
 
@@ -59,15 +66,22 @@ impl Timers {
         self.len.load(Ordering::Relaxed) == 0
     }
 
-    /// Arms a timer. The caller notifies the loop when the flag, "this one is the next", is set.
-    fn arm(&self, deadline: Instant, action: Action) -> (Key, bool) {
+    /// Arms a timer; none when the context is shut down. The caller notifies the loop when the flag, "this one is the
+    /// next", is set.
+    fn arm(&self, deadline: Instant, action: Action) -> Option<(Key, bool)> {
         let mut armed = self.armed.lock();
+        if armed.closed {
+            // Outside the lock: what an action owns may come back here.
+            drop(armed);
+            drop(action);
+            return None;
+        }
         let key = (deadline, armed.next_id);
         armed.next_id += 1;
         armed.by_deadline.insert(key, action);
         self.publish_len(&armed);
         let is_next = armed.by_deadline.first_key_value().is_some_and(|(first, _)| *first == key);
-        (key, is_next)
+        Some((key, is_next))
     }
 
     fn disarm(&self, key: Key) {
@@ -81,12 +95,20 @@ impl Timers {
 
     /// Replaces the waker of an armed timer; false when it has gone off.
     fn rewake(&self, key: Key, waker: &Waker) -> bool {
+        // Cloned before the mutex is taken, and whatever is left over dropped after it is released: both may run
+        // foreign code.
+        let mut action = Action::Wake(waker.clone());
         let mut armed = self.armed.lock();
-        let Some(action) = armed.by_deadline.get_mut(&key) else { return false };
-        let old = std::mem::replace(action, Action::Wake(waker.clone()));
+        let entry = armed.by_deadline.get_mut(&key);
+        let is_armed = entry.map(|entry| std::mem::swap(entry, &mut action)).is_some();
         drop(armed);
-        drop(old);
-        true
+        drop(action);
+        is_armed
+    }
+
+    #[cfg(all(test, not(qemu_loom)))]
+    pub(super) fn len(&self) -> usize {
+        self.armed.lock().by_deadline.len()
     }
 
     /// How long the loop may sleep as far as timers are concerned; none means for ever.
@@ -104,32 +126,59 @@ impl Timers {
         if self.is_empty() {
             return false;
         }
-        // One point in time for the round: a timer that arms itself anew does not keep the loop here.
+        // One point in time for the round, and only what was armed before it: a timer that arms itself anew, be it in the
+        // past, does not keep the loop here.
         let now = Instant::now();
+        let end = self.armed.lock().next_id;
+        let mut after = Bound::Unbounded;
         let mut progress = false;
         loop {
             let mut armed = self.armed.lock();
-            let due = armed.by_deadline.first_entry().filter(|first| first.key().0 <= now);
-            let Some(action) = due.map(|first| first.remove()) else { return progress };
+            let due = armed.by_deadline.range((after, Bound::Included((now, u64::MAX))));
+            let next = due.map(|(key, _)| *key).find(|(_, id)| *id < end);
+            let Some(action) = next.and_then(|key| armed.by_deadline.remove(&key)) else { return progress };
             self.publish_len(&armed);
             drop(armed);
+            after = next.map_or(after, Bound::Excluded);
             action.perform();
             progress = true;
         }
     }
 
-    pub(super) fn clear(&self) {
+    /// Drops all timers, wakes who sleeps, and takes no more.
+    pub(super) fn close(&self) {
         let mut armed = self.armed.lock();
-        let dropped = std::mem::take(&mut armed.by_deadline);
+        armed.closed = true;
+        let actions = std::mem::take(&mut armed.by_deadline);
         self.publish_len(&armed);
         drop(armed);
-        drop(dropped);
+        for action in actions.into_values() {
+            match action {
+                // Dropped like everything else that is pending.
+                Action::Call(function) => drop(function),
+                // A future in another executor, say: it finds that the context is gone.
+                Action::Wake(waker) => contain(|| waker.wake()),
+            }
+        }
     }
 }
 
 /// A function that the home thread of a context calls at a deadline, again each time it is armed.
 ///
 /// Dropping the timer disarms it.
+///
+/// ```
+/// use qemu_util::aio::AioContext;
+/// use std::time::Duration;
+///
+/// let ctx = AioContext::new()?;
+/// let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+/// let timer = ctx.timer(move || sender.send("late").expect("there is room"));
+/// timer.arm_after(Duration::from_millis(1));
+/// while !ctx.poll(true) {}
+/// assert_eq!(receiver.recv(), Ok("late"));
+/// # std::io::Result::Ok(())
+/// ```
 ///
 /// QEMU: `QEMUTimer`, `timer_mod` (include/qemu/timer.h)
 pub struct Timer {
@@ -151,10 +200,10 @@ impl Timer {
         if let Some(old) = key.take() {
             self.core.timers.disarm(old);
         }
-        let (new, is_next) = self.core.timers.arm(deadline, Action::Call(Arc::clone(&self.function)));
-        *key = Some(new);
+        let armed = self.core.timers.arm(deadline, Action::Call(Arc::clone(&self.function)));
+        *key = armed.map(|(new, _)| new);
         drop(key);
-        if is_next {
+        if armed.is_some_and(|(_, is_next)| is_next) {
             self.core.kick();
         }
     }
@@ -194,14 +243,16 @@ impl std::fmt::Debug for Timer {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     core: Arc<Core>,
-    /// None: beyond what the clock can express, that is never.
-    deadline: Option<Instant>,
+    deadline: Instant,
     key: Option<Key>,
 }
 
 impl Sleep {
     pub(super) fn new(core: Arc<Core>, duration: Duration) -> Self {
-        Self { core, deadline: Instant::now().checked_add(duration), key: None }
+        let now = Instant::now();
+        // What the clock cannot express is as good as never, but still ends with the context.
+        let deadline = now.checked_add(duration).or_else(|| now.checked_add(NEVER)).unwrap_or(now);
+        Self { core, deadline, key: None }
     }
 
     fn disarm(&mut self) {
@@ -215,14 +266,15 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
-        if deadline <= Instant::now() {
+        if self.deadline <= Instant::now() {
             self.disarm();
             return Poll::Ready(());
         }
         let still_armed = self.key.is_some_and(|key| self.core.timers.rewake(key, cx.waker()));
         if !still_armed {
-            let (key, is_next) = self.core.timers.arm(deadline, Action::Wake(cx.waker().clone()));
+            let armed = self.core.timers.arm(self.deadline, Action::Wake(cx.waker().clone()));
+            // Nobody would wake us once the context is shut down.
+            let Some((key, is_next)) = armed else { return Poll::Ready(()) };
             self.key = Some(key);
             if is_next {
                 self.core.kick();

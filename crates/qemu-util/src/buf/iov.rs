@@ -7,6 +7,16 @@ use smallvec::SmallVec;
 use super::aligned::{IoBuf, IoBytes};
 
 /// Memory to read into: unique ranges, filled in order. QEMU: `QEMUIOVector`.
+///
+/// ```
+/// use qemu_util::buf::{IoBuf, IoVecMut};
+///
+/// let mut vec = IoVecMut::from(IoBuf::zeroed(4));
+/// let tail = vec.split_off(2);
+/// vec.copy_in(0, b"ab");
+/// vec.append(tail);
+/// assert_eq!(vec.freeze().slice(1..3).to_vec(), b"b\0");
+/// ```
 #[derive(Debug, Default)]
 pub struct IoVecMut {
     parts: SmallVec<[IoBuf; 2]>,
@@ -29,9 +39,17 @@ impl IoVecMut {
         &self.parts
     }
 
-    /// The ranges, writable.
-    pub fn parts_mut(&mut self) -> &mut [IoBuf] {
-        &mut self.parts
+    /// The bytes of the ranges, in order and writable; the ranges themselves stay as they are.
+    pub fn parts_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
+        self.parts.iter_mut().map(|part| &mut **part)
+    }
+
+    /// The bytes of the single range, if there is just one.
+    pub fn single_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut *self.parts {
+            [single] => Some(single),
+            _ => None,
+        }
     }
 
     /// Adds a range at the end; a neighbour of the last one is joined with it.
@@ -267,6 +285,18 @@ mod tests {
         target.push(IoBuf::zeroed(20));
         target.copy_in(15, &all[..10]);
         assert_eq!(&target.to_vec()[15..25], &all[..10]);
+    }
+
+    #[test]
+    fn writing_to_the_parts_leaves_the_length_alone() {
+        let mut vec = IoVecMut::from(numbered(10));
+        assert_eq!(vec.single_mut().map(|bytes| bytes.len()), Some(10));
+        vec.push(IoBuf::zeroed(5));
+        assert!(vec.single_mut().is_none());
+        for part in vec.parts_mut() {
+            part.fill(7);
+        }
+        assert_eq!((vec.len(), vec.to_vec()), (15, vec![7; 15]));
     }
 
     #[test]

@@ -1,42 +1,47 @@
 //! Functions to call after a grace period, on a thread that sleeps on a `QemuEvent` when there are none.
 //!
 //! The thread is made when the first function comes. If there is none to be had, functions wait in the queue, each new
-//! one tries again, and [`drain_call_rcu`] does the work itself.
+//! one tries again, and [`drain_call_rcu`] does the work itself. Should the thread die, what is queued goes to a new one.
+//!
+//! A function leaves the queue after its grace period, never before, and is never dropped uncalled: what it owns may
+//! still be in use by readers, so that leaking it is the only thing to do when it cannot be called.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 
 use super::{domain, grace, reader};
 use crate::event::QemuEvent;
-use crate::primitive::{Arc, Mutex, thread};
+use crate::panics::{self, contain};
+use crate::primitive::{Arc, Mutex, thread, thread_local};
 
-type Callback = Box<dyn FnOnce() + Send>;
+type Callback = ManuallyDrop<Box<dyn FnOnce() + Send>>;
+
+thread_local! {
+    /// Whether this thread is just calling queued functions.
+    static CALLS: Cell<bool> = Cell::default();
+}
 
 /// What the callers and the thread share.
 pub(super) struct Callbacks {
     queue: Mutex<Queue>,
     /// Set after something was queued; `serve` resets it before it looks.
     queued: QemuEvent,
-    /// Held while functions are called: they are called in the order in which they were queued.
+    /// Held while functions are called: they are called in the order in which they were queued. The holder alone takes
+    /// functions out of the queue.
     calling: Mutex<()>,
 }
 
 struct Queue {
     functions: Vec<Callback>,
-    /// The thread that serves the queue, if there is one yet.
-    server: Server,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Server {
-    None,
-    Running(Option<thread::ThreadId>),
+    /// Whether there is a thread that serves the queue.
+    is_served: bool,
 }
 
 impl Callbacks {
     #[cfg(not(qemu_loom))]
     pub(super) const fn new() -> Self {
         Self {
-            queue: Mutex::new(Queue { functions: Vec::new(), server: Server::None }),
+            queue: Mutex::new(Queue { functions: Vec::new(), is_served: false }),
             queued: QemuEvent::new(false),
             calling: Mutex::new(()),
         }
@@ -45,7 +50,7 @@ impl Callbacks {
     #[cfg(qemu_loom)]
     pub(super) fn new() -> Self {
         Self {
-            queue: Mutex::new(Queue { functions: Vec::new(), server: Server::None }),
+            queue: Mutex::new(Queue { functions: Vec::new(), is_served: false }),
             queued: QemuEvent::new(false),
             calling: Mutex::new(()),
         }
@@ -55,20 +60,16 @@ impl Callbacks {
     fn push(&self, function: Callback) -> bool {
         let mut queue = self.queue.lock();
         queue.functions.push(function);
-        if queue.server == Server::None {
-            let builder = thread::Builder::new().name("call_rcu".to_owned());
-            if builder.spawn(|| domain().callbacks.serve()).is_ok() {
-                queue.server = Server::Running(None);
-            }
+        if !queue.is_served {
+            queue.is_served = start_server();
         }
-        let served = queue.server != Server::None;
+        let is_served = queue.is_served;
         drop(queue);
         self.queued.set();
-        served
+        is_served
     }
 
     fn serve(&self) {
-        self.queue.lock().server = Server::Running(Some(thread::current().id()));
         loop {
             self.queued.reset();
             if !self.call_queued() {
@@ -80,30 +81,56 @@ impl Callbacks {
     /// Calls what is queued, after one grace period for all of it; says whether there was anything.
     fn call_queued(&self) -> bool {
         let _in_order = self.calling.lock();
-        let functions = std::mem::take(&mut self.queue.lock().functions);
-        if functions.is_empty() {
+        let n_functions = self.queue.lock().functions.len();
+        if n_functions == 0 {
             return false;
         }
+        // They stay in the queue meanwhile: should this panic, nothing is lost.
         grace::synchronize();
+        // Those that came meanwhile are behind them, and have to wait for a grace period of their own.
+        let functions: Vec<_> = self.queue.lock().functions.drain(..n_functions).collect();
+        let outer = CALLS.with(|calls| calls.replace(true));
         for function in functions {
-            // The panic hook has reported it; the functions of others are not to suffer.
-            drop(catch_unwind(AssertUnwindSafe(function)));
+            // The functions of others are not to suffer from a panic.
+            contain(ManuallyDrop::into_inner(function));
+            // No grace period would ever end on this thread. Its owner is gone, and nobody else could end the section.
+            if reader::is_inside_section() {
+                panics::abort("a function of call_rcu has left a read-side section open");
+            }
         }
+        CALLS.with(|calls| calls.set(outer));
         true
     }
+}
 
-    fn is_served_by_this_thread(&self) -> bool {
-        self.queue.lock().server == Server::Running(Some(thread::current().id()))
+fn start_server() -> bool {
+    let builder = thread::Builder::new().name("call_rcu".to_owned());
+    let started = builder.spawn(|| {
+        let _serving = Serving;
+        domain().callbacks.serve();
+    });
+    started.is_ok()
+}
+
+/// The thread serves the queue; when it dies, another one takes over.
+struct Serving;
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let mut queue = domain().callbacks.queue.lock();
+        // Without functions the next one that comes sees to it.
+        queue.is_served = !queue.functions.is_empty() && start_server();
     }
 }
 
 /// Has `function` called after a grace period, by a thread that exists for this. Never blocks for one.
 ///
-/// Functions are called in the order of these calls. A panic in one of them is reported and otherwise ignored.
+/// Functions are called in the order of these calls. A panic in one of them is reported and otherwise ignored. One that
+/// leaks a guard of its thread ends the process, since reclamation would stand still from then on.
 ///
 /// QEMU: `call_rcu` (include/qemu/rcu.h)
 pub fn call_rcu(function: impl FnOnce() + Send + 'static) {
-    domain().callbacks.push(Box::new(function));
+    domain().callbacks.push(ManuallyDrop::new(Box::new(function)));
 }
 
 /// Waits until all functions have been called that were handed to [`call_rcu`] before.
@@ -117,13 +144,26 @@ pub fn drain_call_rcu() {
         !reader::is_inside_section(),
         "rcu::drain_call_rcu is called inside a read-side section of the same thread"
     );
+    let is_called_by_one = CALLS.try_with(Cell::get).unwrap_or(false);
+    assert!(!is_called_by_one, "rcu::drain_call_rcu is called inside a function of call_rcu");
     let callbacks = &domain().callbacks;
-    assert!(!callbacks.is_served_by_this_thread(), "rcu::drain_call_rcu is called inside a function of call_rcu");
     let called = Arc::new(QemuEvent::new(false));
     let call = Arc::clone(&called);
-    if !callbacks.push(Box::new(move || call.set())) {
+    if !callbacks.push(ManuallyDrop::new(Box::new(move || call.set()))) {
         // There is no thread: this one does its work, or waits for one that does.
         callbacks.call_queued();
     }
     called.wait();
+}
+
+/// What the end of the thread would do.
+#[cfg(all(test, not(qemu_loom)))]
+pub(super) fn pretend_that_the_server_has_died() {
+    drop(Serving);
+}
+
+/// Calls what is queued on this thread, as [`drain_call_rcu`] does when there is no other.
+#[cfg(all(test, not(qemu_loom)))]
+pub(super) fn call_queued_here() {
+    domain().callbacks.call_queued();
 }

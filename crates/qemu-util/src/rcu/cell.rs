@@ -64,21 +64,36 @@ impl<T: Send + Sync + 'static> RcuCell<T> {
     /// Puts `value` in and has the old one dropped, on another thread, when no reader uses it any more. Never blocks for
     /// that.
     pub fn replace(&self, value: T) {
-        let old = Retired(self.publish(value));
-        call_rcu(move || drop(old));
+        call_rcu(retire(self, value));
     }
 }
 
-/// A value that was taken out of its cell; dropped after a grace period.
+/// Puts `value` in; the function, to be called after a grace period, frees the old one.
+pub(super) fn retire<T: Send + Sync + 'static>(cell: &RcuCell<T>, value: T) -> impl FnOnce() + Send + use<T> {
+    let old = Retired(cell.publish(value));
+    move || {
+        // SAFETY: the only caller is `call_rcu`, after a grace period.
+        unsafe { old.free() }
+    }
+}
+
+/// A value that was taken out of its cell, to be freed after a grace period.
+///
+/// It has no destructor: when the function that holds it is dropped instead of called, by an unwinding queue for
+/// instance, readers may still use the value, and leaking it is all that is sound.
 struct Retired<T>(*mut T);
 
 // SAFETY: it is the only owner of a value that may itself be sent.
 unsafe impl<T: Send> Send for Retired<T> {}
 
-impl<T> Drop for Retired<T> {
-    fn drop(&mut self) {
-        // SAFETY: the pointer comes from `Box::into_raw`, the swap made it ours alone, and the value is dropped by
-        // `call_rcu` only, after a grace period.
+impl<T> Retired<T> {
+    /// Frees the value.
+    ///
+    /// # Safety
+    /// A grace period has passed since the value was replaced.
+    unsafe fn free(self) {
+        // SAFETY: the pointer comes from `Box::into_raw`, the swap made it ours alone, and that no reader is left is
+        // the caller's promise.
         drop(unsafe { Box::from_raw(self.0) });
     }
 }

@@ -14,6 +14,7 @@ mod imp {
     use crate::primitive::OnceLock;
     use crate::primitive::atomic::{AtomicU8, compiler_fence};
 
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1 << 0;
     const MEMBARRIER_CMD_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
@@ -56,13 +57,16 @@ mod imp {
         fence(Ordering::SeqCst);
     }
 
-    /// The writer's side.
+    /// The writer's side. Never unwinds: its callers are about to free what readers may be using.
     pub(crate) fn heavy() {
         // Ordering: SeqCst fence; the writer's half of the pair, and its half of a `membarrier`. [pair: rcu.light-heavy]
         fence(Ordering::SeqCst);
         if is_asymmetric() {
-            let executed = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-            assert!(executed, "membarrier worked when it was registered");
+            // The readers rely on it: there is no going back to fences of their own. The registration can be lost
+            // all the same, in the child of a fork for instance, and a system call filter may come later.
+            if !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !membarrier(MEMBARRIER_CMD_GLOBAL) {
+                crate::panics::abort("the kernel has stopped to offer membarrier, which RCU relies on");
+            }
             // Ordering: SeqCst fence; what follows stays behind the barrier on all processors.
             fence(Ordering::SeqCst);
         }

@@ -43,7 +43,11 @@ impl Slot {
     fn enter(&self) {
         // Ordering: Relaxed, both; only the owner uses `depth`.
         let depth = self.depth.load(Ordering::Relaxed);
-        self.depth.store(depth + 1, Ordering::Relaxed);
+        // Leaking guards is safe, and 2^32 of them would make the section look as if it were over.
+        let Some(deeper) = depth.checked_add(1) else {
+            crate::panics::abort("an RCU read-side section is nested 2^32 times");
+        };
+        self.depth.store(deeper, Ordering::Relaxed);
         if depth == 0 {
             // Ordering: Relaxed, in `current` and here; ordered by the fence below. An old counter is as good as a new
             // one: the writers wait for it.
@@ -195,6 +199,13 @@ pub fn read_lock() -> RcuGuard {
 /// Whether the calling thread is inside a section, as far as its own slot knows.
 pub(super) fn is_inside_section() -> bool {
     LOCAL.try_with(|local| local.0.is_inside()).unwrap_or(false)
+}
+
+/// Makes the calling thread's section look as deep as can be.
+#[cfg(all(test, not(qemu_loom)))]
+pub(super) fn nest_to_the_limit() {
+    // Ordering: Relaxed; only the owner uses it.
+    LOCAL.with(|local| local.0.depth.store(u32::MAX, Ordering::Relaxed));
 }
 
 impl Drop for RcuGuard {

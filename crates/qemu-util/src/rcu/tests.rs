@@ -166,3 +166,70 @@ fn many_writers_wait_at_the_same_time() {
         stop.store(true, RELAXED);
     });
 }
+
+#[test]
+fn a_dead_server_is_replaced() {
+    let called = Arc::new(AtomicUsize::new(0));
+    for _ in 0..20 {
+        let call = Arc::clone(&called);
+        call_rcu(move || {
+            call.fetch_add(1, RELAXED);
+        });
+        super::callback::pretend_that_the_server_has_died();
+    }
+    drain_call_rcu();
+    assert_eq!(called.load(RELAXED), 20);
+}
+
+#[test]
+fn payloads_that_panic_do_not_stop_the_server() {
+    let called = Arc::new(AtomicUsize::new(0));
+    let call = Arc::clone(&called);
+    call_rcu(crate::panics::tests::panic_with_bomb);
+    call_rcu(move || call.store(1, RELAXED));
+    drain_call_rcu();
+    assert_eq!(called.load(RELAXED), 1);
+}
+
+#[test]
+fn a_guard_leaked_by_a_function_ends_the_process() {
+    crate::panics::tests::assert_aborts("rcu::tests::a_guard_leaked_by_a_function_ends_the_process", || {
+        call_rcu(|| std::mem::forget(read_lock()));
+        thread::sleep(Duration::from_secs(20));
+    });
+}
+
+#[test]
+fn endless_nesting_ends_the_process() {
+    crate::panics::tests::assert_aborts("rcu::tests::endless_nesting_ends_the_process", || {
+        std::mem::forget(read_lock());
+        super::reader::nest_to_the_limit();
+        std::mem::forget(read_lock());
+    });
+}
+
+#[test]
+fn draining_inside_a_function_panics_instead_of_waiting_for_itself() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let drain = |sender: std::sync::mpsc::Sender<bool>| {
+        move || {
+            let payload = std::panic::catch_unwind(drain_call_rcu).unwrap_err();
+            sender.send(payload.downcast_ref::<&str>().unwrap().contains("inside a function")).unwrap();
+        }
+    };
+    call_rcu(drain(sender.clone()));
+    assert!(receiver.recv().unwrap());
+    // By the server or by this thread: whoever is faster.
+    call_rcu(drain(sender));
+    super::callback::call_queued_here();
+    assert!(receiver.recv().unwrap());
+}
+
+#[test]
+fn a_function_that_is_never_called_leaks_what_it_owns() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let cell = RcuCell::new(Checked::new(0, &alive));
+    let old = super::cell::retire(&cell, Checked::new(1, &alive));
+    drop(old);
+    assert_eq!(alive.load(RELAXED), 2);
+}

@@ -134,10 +134,13 @@ impl<P: Policy> Enter<'_, P> {
     }
 
     fn poll_waiting(&mut self, ticket: Ticket, context: &Context<'_>) -> Poll<()> {
-        // The guard is a temporary of this statement; a stale waker outlives it.
-        let polled = self.gate.inside.lock().waiting.poll(ticket, context.waker());
+        // The waker is cloned before the mutex is taken. The guard is a temporary of the next statement, which a waker
+        // that is left over outlives.
+        let waker = context.waker().clone();
+        let polled = self.gate.inside.lock().waiting.poll(ticket, waker);
         match polled {
-            Polled::Turn => {
+            Polled::Turn { unused } => {
+                drop(unused);
                 self.progress = Progress::Inside;
                 Poll::Ready(())
             }

@@ -22,8 +22,9 @@
 //!    asked for, before it runs again. Hence the lock is never seen free while somebody waits for it.
 //! 3. *Dropped waiters hand on.* A future that is dropped while in the line leaves it, and those behind it are looked at
 //!    again; one that was admitted without noticing releases what it owns. No turn is lost.
-//! 4. *No foreign code under the internal mutex.* Wakers are woken, and stale ones dropped, after it is released:
-//!    either may run an executor, or drop a task that holds or awaits this very lock.
+//! 4. *No foreign code under the internal mutex.* Wakers are cloned before it is taken; they are woken, and stale
+//!    ones dropped, after it is released: either may run an executor, or drop a task that holds or awaits this very
+//!    lock. A waker that panics is contained, so that the others of its batch are woken all the same.
 //! 5. *No lost wake-up.* A waiter joins the line, or replaces its waker, under the internal mutex, and is admitted
 //!    under it: an admission either precedes the poll, which then sees it, or finds the waker of that poll.
 //!

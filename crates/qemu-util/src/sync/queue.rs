@@ -190,10 +190,13 @@ impl Future for QueueWait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(ticket) = self.ticket else { return Poll::Ready(()) };
-        // The guard is a temporary of this statement; a stale waker outlives it.
-        let polled = self.queue.line.lock().waiting.poll(ticket, context.waker());
+        // The waker is cloned before the mutex is taken. The guard is a temporary of the next statement, which a waker
+        // that is left over outlives.
+        let waker = context.waker().clone();
+        let polled = self.queue.line.lock().waiting.poll(ticket, waker);
         match polled {
-            Polled::Turn => {
+            Polled::Turn { unused } => {
+                drop(unused);
                 self.ticket = None;
                 Poll::Ready(())
             }

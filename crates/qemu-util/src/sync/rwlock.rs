@@ -70,7 +70,11 @@ impl Policy for Owners {
 
     fn admit(&mut self, access: Access) -> bool {
         match access {
-            Access::Read if !self.writer => self.n_readers += 1,
+            Access::Read if !self.writer => {
+                // Leaking guards is safe: a count that wrapped would let the writer in. Such a reader waits.
+                let Some(n_readers) = self.n_readers.checked_add(1) else { return false };
+                self.n_readers = n_readers;
+            }
             Access::Write if !self.writer && self.n_readers == 0 => self.writer = true,
             Access::Read | Access::Write => return false,
         }
@@ -202,5 +206,20 @@ impl<T: fmt::Debug> fmt::Debug for CoRwLockReadGuard<'_, T> {
 impl<T: fmt::Debug> fmt::Debug for CoRwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(all(test, not(qemu_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_readers_does_not_wrap() {
+        let mut owners = Owners { n_readers: usize::MAX - 1, writer: false };
+        assert!(owners.admit(Access::Read));
+        assert!(!owners.admit(Access::Read));
+        assert!(!owners.admit(Access::Write));
+        owners.leave(Access::Read);
+        assert!(owners.admit(Access::Read));
     }
 }

@@ -5,6 +5,8 @@ use std::task::Waker;
 
 use smallvec::SmallVec;
 
+use crate::panics::contain;
+
 /// Names a place in one line, for ever: tickets are given out in rising order and not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
@@ -33,11 +35,11 @@ pub(super) struct Waiter<R> {
 
 /// What a polled ticket finds.
 #[derive(Debug)]
-#[must_use = "a stale waker is dropped after the internal mutex is released"]
+#[must_use = "the waker that is left over is dropped after the internal mutex is released"]
 pub(super) enum Polled {
-    /// The turn has come.
-    Turn,
-    /// Still in the line; the waker that was registered before, if it was another one.
+    /// The turn has come; the waker is not needed.
+    Turn { unused: Waker },
+    /// Still in the line; the waker that was registered before.
     Waiting { stale: Option<Waker> },
 }
 
@@ -79,14 +81,13 @@ impl<R: Copy> WaitList<R> {
     }
 
     /// Whether the turn has come; if not, `waker` is the one to wake from now on.
-    pub(super) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> Polled {
-        let Ok(index) = self.find(ticket) else { return Polled::Turn };
-        let registered = &mut self.waiters[index].waker;
-        let stale = match registered {
-            Some(current) if current.will_wake(waker) => None,
-            _ => registered.replace(waker.clone()),
-        };
-        Polled::Waiting { stale }
+    ///
+    /// The caller has cloned it before the internal mutex was taken: cloning runs foreign code.
+    pub(super) fn poll(&mut self, ticket: Ticket, waker: Waker) -> Polled {
+        match self.find(ticket) {
+            Ok(index) => Polled::Waiting { stale: self.waiters[index].waker.replace(waker) },
+            Err(_) => Polled::Turn { unused: waker },
+        }
     }
 
     /// Takes back a ticket whose future is dropped: the place that it left, to be dropped after the internal mutex is
@@ -101,9 +102,9 @@ impl<R: Copy> WaitList<R> {
     }
 }
 
-/// Wakes in order; call it with no lock held.
+/// Wakes in order; call it with no lock held. One that panics does not cost the others their turn.
 pub(super) fn wake_all(batch: WakeBatch) {
     for waker in batch {
-        waker.wake();
+        contain(|| waker.wake());
     }
 }

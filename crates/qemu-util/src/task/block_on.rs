@@ -30,10 +30,10 @@ impl Wake for Caller {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // Ordering: AcqRel; Release: what the waker wrote is visible to the future; as a read-modify-write it carries
-        // on the release of earlier wakers. The loop itself is told by a bottom half. [pair: block_on.woken]
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            self.core.kick();
-        }
+        // on the release of earlier wakers. [pair: block_on.woken]
+        self.woken.swap(true, Ordering::AcqRel);
+        // Also when the flag was set: whoever set it may not have come to kick the loop yet.
+        self.core.kick();
     }
 }
 

@@ -73,20 +73,22 @@ impl<T> JoinCell<T> {
     }
 
     fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
+        // Cloned before the mutex is taken, and whatever is left over dropped after it is released: both may run
+        // foreign code.
+        let waker = cx.waker().clone();
         let mut outcome = self.0.lock();
-        match std::mem::replace(&mut *outcome, Outcome::Taken) {
-            Outcome::Ready(result) => Poll::Ready(result),
-            Outcome::Awaited(old) => {
-                let waker = match old {
-                    Some(old) if old.will_wake(cx.waker()) => old,
-                    _ => cx.waker().clone(),
-                };
+        let (polled, left_over) = match std::mem::replace(&mut *outcome, Outcome::Taken) {
+            Outcome::Ready(result) => (Poll::Ready(result), Some(waker)),
+            Outcome::Awaited(stale) => {
                 *outcome = Outcome::Awaited(Some(waker));
-                Poll::Pending
+                (Poll::Pending, stale)
             }
             // As a future that is polled after completion: it never becomes ready again.
-            Outcome::Taken => Poll::Pending,
-        }
+            Outcome::Taken => (Poll::Pending, Some(waker)),
+        };
+        drop(outcome);
+        drop(left_over);
+        polled
     }
 }
 

@@ -1,8 +1,21 @@
 //! Tasks: futures that run in the home thread of a context.
 //!
 //! [`AioContext::spawn`](crate::aio::AioContext::spawn) makes one. Waking it, from any thread, pushes it on the lock-free
-//! list of its context, schedules the one bottom half that runs tasks, and notifies the loop: there is no other way for
-//! a wake-up to cross threads, so that there is one protocol to prove. The states of a task are in `state`.
+//! list of its context and notifies the loop, which looks at that list as it does at the bottom halves: there is no other
+//! way for a wake-up to cross threads, so that there is one protocol to prove. The states of a task are in `state`.
+//!
+//! ```
+//! use qemu_util::aio::AioContext;
+//! use qemu_util::task::yield_now;
+//!
+//! let ctx = AioContext::new()?;
+//! let task = ctx.spawn(async {
+//!     yield_now().await;
+//!     "done"
+//! });
+//! assert_eq!(ctx.block_on(task).expect("it does not panic"), "done");
+//! # std::io::Result::Ok(())
+//! ```
 //!
 //! QEMU: coroutines; `aio_co_schedule`, `aio_co_wake` (util/async.c)
 

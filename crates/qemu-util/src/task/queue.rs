@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::run::Task;
-use crate::aio::bh::{Node, Urgency};
 use crate::aio::core::Core;
+use crate::panics::contain;
 use crate::primitive::{Arc, Mutex};
 use crate::push_list::{PushList, Pushed};
 
@@ -14,8 +14,6 @@ pub(crate) struct TaskQueue {
     woken: PushList<Task>,
     /// Taken off `woken` and not run yet; a nested poll goes on with what the outer one has left.
     ready: Mutex<VecDeque<Arc<Task>>>,
-    /// The bottom half that runs the tasks.
-    bh: Arc<Node>,
     /// All tasks that are not complete, so that a shutdown can drop their futures.
     live: Mutex<Live>,
 }
@@ -29,12 +27,7 @@ struct Live {
 
 impl TaskQueue {
     pub(crate) fn new() -> Self {
-        Self {
-            woken: PushList::new(),
-            ready: Mutex::new(VecDeque::new()),
-            bh: Node::tasks(),
-            live: Mutex::new(Live::default()),
-        }
+        Self { woken: PushList::new(), ready: Mutex::new(VecDeque::new()), live: Mutex::new(Live::default()) }
     }
 
     /// Makes a task with a slot in the register; none when the context is shut down.
@@ -65,31 +58,39 @@ impl TaskQueue {
     pub(super) fn push(&self, core: &Core, task: Arc<Task>) {
         // SAFETY: the `SCHEDULED` bit keeps everybody else from pushing the task until the home thread has taken it.
         match unsafe { self.woken.push(task) } {
-            Pushed::First => core.schedule(&self.bh, Urgency::Now),
-            // Whoever pushed the first one schedules the bottom half, or has done so and the loop has not come to it.
-            Pushed::Behind => {}
+            // Each one who pushes tells the loop itself, first or not: nobody waits for another thread to do it.
+            Pushed::First | Pushed::Behind => core.notify(),
             // The context is shut down; the future was dropped, or is just about to be.
             Pushed::Refused => {}
         }
     }
 
+    /// Whether a woken task is on the list: a cheap look for the busy-polling loop, and for the last look before a
+    /// sleep, which follows the fence of `announce`. [pair: aio.notify-sleep]
+    pub(crate) fn has_woken(&self) -> bool {
+        self.woken.has_nodes()
+    }
+
+    /// Whether a task waits to be run. Called by the home thread.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_woken() || !self.ready.lock().is_empty()
+    }
+
     /// Runs the tasks that were woken so far; says whether there were any.
     ///
-    /// Tasks that are woken meanwhile wait for the next round. Called by the home thread, inside the loop.
+    /// Tasks that are woken meanwhile wait for the next round; what an outer round has taken and not run yet belongs to
+    /// this one. Called by the home thread, inside the loop.
     pub(crate) fn run_woken(&self) -> bool {
         let woken = self.woken.take_all();
         self.ready.lock().extend(woken);
-        self.run_ready()
-    }
-
-    /// Runs what an outer round has taken and not run yet; says whether there was anything.
-    pub(crate) fn run_ready(&self) -> bool {
         let mut progress = false;
         loop {
             // A statement of its own: the lock is not held while the task runs.
             let next = self.ready.lock().pop_front();
             let Some(task) = next else { return progress };
-            task.run();
+            // A panic of the future becomes its result. What is contained here comes from the waker of whoever joins,
+            // or from dropping what is left, and is not to keep the other tasks from running.
+            contain(|| task.run());
             progress = true;
         }
     }
@@ -104,7 +105,7 @@ impl TaskQueue {
             live.slots.iter().flatten().cloned().collect()
         };
         for task in tasks {
-            task.cancel();
+            contain(|| task.cancel());
         }
         drop(ready);
         drop(refused);

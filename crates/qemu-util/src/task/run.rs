@@ -106,10 +106,14 @@ impl Task {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         self.state.complete();
         self.core.tasks.forget(self.slot);
-        if let Some(error) = error {
-            self.join.fail(error);
-        } else if let Err(payload) = dropped {
-            self.join.fail(JoinError::Panicked(payload));
+        match (error, dropped) {
+            (Some(error), dropped) => {
+                // Not dropped: the payload of a panic may panic in turn. The hook has reported it.
+                std::mem::forget(dropped);
+                self.join.fail(error);
+            }
+            (None, Err(payload)) => self.join.fail(JoinError::Panicked(payload)),
+            (None, Ok(())) => {}
         }
     }
 }

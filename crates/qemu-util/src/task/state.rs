@@ -20,6 +20,10 @@
 //! | [`State::seize`] | shutdown | `+CANCELLED`, and `+RUNNING` unless it runs or is complete | drop, or leave it to who runs it |
 //! | [`State::complete`] | who runs it | `= COMPLETE` | |
 //!
+//! A waker that finds `SCHEDULED` set does nothing, also when the one who has set it has not pushed the task yet. The
+//! wake-up is not lost: that thread, wherever it has been interrupted, has nothing left to do but push and notify, takes
+//! no lock and runs no foreign code on the way, and the poll that follows acquires both wakers' writes by this word.
+//!
 //! The future is accessed by the one who has set `RUNNING`, until that one clears it. A waker that is called after
 //! completion, however late, changes a bit that nobody looks at any more.
 

@@ -27,11 +27,12 @@ fn converted_images_look_the_same() {
         convert -c -O qcow2 -o compression_type=zstd raw.img new; reference info new
         convert -p -O raw empty.qcow2 new
         convert -q -O raw plain.qcow2 new
-        convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference info over-long.qcow2
         ",
     );
 }
 
+/// Images that existed before are not compared by `info`: clusters that are freed wait with us until what dropped them is
+/// durable, so the file may become longer than the reference's.
 #[test]
 fn the_content_of_converted_images_is_the_same() {
     check(
@@ -41,6 +42,8 @@ fn the_content_of_converted_images_is_the_same() {
         convert -O raw -S 64k c512.qcow2 new; reference compare -F raw c512.qcow2 new
         convert -c -W -O qcow2 r64.qcow2 new; reference compare r64.qcow2 new
         convert -O raw snap.qcow2 new; reference compare -F raw snap.qcow2 new
+        convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference check over.qcow2
+        convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference compare plain.qcow2 over-long.qcow2
         convert -O raw prealloc.qcow2 new; reference compare -F raw prealloc.qcow2 new
         ",
     );

@@ -63,6 +63,8 @@ fn sizes_are_read_the_same() {
 fn wrong_creations_are_refused_the_same() {
     check(
         "
+        create -f qcow2 -o backing_file= new 1M
+        create -f qcow2 -F raw -b '' new 1M
         create
         create -f qcow2 new
         create -f nonsense new 1M

@@ -142,3 +142,74 @@ fn many_submitters_lose_nothing() {
     });
     assert_eq!(sums, 4 * 124_750);
 }
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the payload of a panic panics in turn");
+    }
+}
+
+#[test]
+fn a_payload_that_panics_spares_the_worker() {
+    /// A waker that panics with it.
+    struct BadWaker;
+    impl std::task::Wake for BadWaker {
+        fn wake(self: std::sync::Arc<Self>) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let pool = WorkerPool::new("test", 1, LONG);
+    let (sender, receiver) = mpsc::channel::<()>();
+    let mut future = Box::pin(pool.run(move || receiver.recv().is_ok()));
+    let waker = Waker::from(std::sync::Arc::new(BadWaker));
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    sender.send(()).expect("the job waits");
+    assert_eq!(block_on(pool.run(|| 1)), 1);
+    assert!(block_on(future));
+}
+
+#[test]
+fn shutdown_waits_for_jobs_that_run_inline() {
+    let pool = WorkerPool::new("test", 1, LONG);
+    pool.shutdown();
+    let (started, begun) = mpsc::channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let (submitter, finished) = (pool.clone(), Arc::clone(&done));
+        scope.spawn(move || {
+            block_on(submitter.run(move || {
+                started.send(()).expect("the receiver waits");
+                std::thread::sleep(Duration::from_millis(20));
+                finished.store(1, Ordering::Relaxed);
+            }));
+        });
+        begun.recv().expect("the job starts");
+        pool.shutdown();
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn wakers_are_cloned_and_dropped_with_no_lock_held() {
+    /// Looks at the pool's slot whenever it is dropped; with the lock held that would be a deadlock.
+    struct Curious(Arc<Slot<()>>);
+    impl std::task::Wake for Curious {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            drop(self.0.state.lock());
+        }
+    }
+    let pool = WorkerPool::new("test", 1, LONG);
+    let (sender, receiver) = mpsc::channel::<()>();
+    let mut future = Box::pin(pool.run(move || receiver.recv().unwrap_or(())));
+    for _ in 0..3 {
+        let waker = Waker::from(std::sync::Arc::new(Curious(Arc::clone(&future.slot))));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    sender.send(()).expect("the job waits");
+    block_on(future);
+}

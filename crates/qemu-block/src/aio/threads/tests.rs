@@ -172,3 +172,26 @@ fn files_are_synced_and_truncated() {
         assert_eq!(extent(&file, 0), FileExtent::NoMoreData);
     }
 }
+
+#[test]
+fn extents_of_files_that_may_be_written_are_looked_up_by_a_worker() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("f");
+    let written = create(&path);
+    let read_only = Arc::new(AioFile::new(File::open(&path).expect("it exists"), false));
+    assert!(read_only.is_read_only() && !written.is_read_only());
+    let write_only = File::options().write(true).open(&path).expect("it exists");
+    assert!(!AioFile::new(write_only, false).is_read_only());
+    // The only worker is busy: what does not need it is ready at once, what needs it is not.
+    let pool = WorkerPool::new("test", 1, Duration::from_secs(1));
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    drop(pool.run(move || receiver.recv().unwrap_or(())));
+    let engine = ThreadsEngine::new(pool);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut inline = engine.submit(AioOp::Extent { file: read_only, offset: 0 });
+    assert!(inline.as_mut().poll(&mut context).is_ready());
+    let mut handed_over = engine.submit(AioOp::Extent { file: written, offset: 0 });
+    assert!(handed_over.as_mut().poll(&mut context).is_pending());
+    drop(sender);
+    assert!(matches!(block_on(handed_over), Ok(AioResult::Extent(FileExtent::NoMoreData))));
+}

@@ -81,7 +81,7 @@ impl<'a> Load<'a> {
         // the first batch is the short one.
         let mut left = count;
         while left > 0 {
-            let batch = if left % interval == 0 { interval } else { left % interval };
+            let batch = if left.is_multiple_of(interval) { interval } else { left % interval };
             self.run_batch(batch).await?;
             self.flush().await?;
             left -= batch;
@@ -119,7 +119,7 @@ impl<'a> Load<'a> {
             let written = self.backend.write(offset, data.clone(), WriteFlags::empty()).await;
             written.map_err(|error| failed("request", &error))?;
             self.written.set(self.written.get() + 1);
-            if undrained_interval.is_some_and(|interval| self.written.get() % interval == 0) {
+            if undrained_interval.is_some_and(|interval| self.written.get().is_multiple_of(interval)) {
                 self.flush().await?;
             }
         }

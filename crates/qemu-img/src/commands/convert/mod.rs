@@ -47,9 +47,8 @@ use crate::signals::Signals;
 
 /// What the tasks read and write at once, in bytes, where nothing asks for more.
 ///
-/// Measured with plain copies of a 4 GiB image, a quarter of it data, on two cores: 128 KiB and 256 KiB cost up to half
-/// as much processor time again in hand-overs between threads; from 512 KiB to 2 MiB the time is the same, and below
-/// 1 MiB it varies more when other processes want the cores.
+/// Measured with plain copies on two cores: 128 KiB costs clearly more processor time in hand-overs between threads, from
+/// 512 KiB to 2 MiB there is no difference, and 1 MiB needs half the memory of the reference's 2 MiB.
 const REQUEST: u64 = MIB;
 /// The longest request, in bytes. The reference's requests have this length (QEMU: `IO_BUF_SIZE`), and what `-S` finds
 /// depends on it where the size given is larger than a request.

@@ -17,6 +17,7 @@ use super::options::TargetArguments;
 use crate::cli::common::ImageArg;
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::signals::Signals;
 
 /// How the image will be created, after all checks that need no file.
 #[derive(Debug)]
@@ -83,18 +84,22 @@ impl CreatePlan {
     pub(super) async fn create(self, session: &Session, name: &str) -> Result<CreatedFile, Failure> {
         let path = local_path(name);
         let existed = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
+        if let Some(path) = path.clone().filter(|_| !existed) {
+            session.signals().set_last_resort(move || drop(CreatedFile::find(Some(path), &Signals::none())));
+        }
         let format = self.format;
         let creating = pin!(session.context().create(&format, name, self.options));
         let stopping = pin!(session.signals().stopped());
         match select(creating, stopping).await {
-            Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path)),
+            Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path, session.signals())),
             Either::Left((Err(error), _)) => {
+                session.signals().clear_last_resort();
                 Err(Failure::block(format!("{name}: error while converting {format}"), &error))
             }
             Either::Right((signal, _)) => {
                 // What existed before may not have been touched yet, so it is left alone.
                 if !existed {
-                    drop(CreatedFile::find(path));
+                    drop(CreatedFile::find(path, session.signals()));
                 }
                 Err(Failure::Interrupted(signal))
             }
@@ -102,43 +107,55 @@ impl CreatePlan {
     }
 }
 
-/// A file that goes away when this is dropped, unless it is kept: half an image must not look like a whole one.
+/// A file that goes away when this is dropped, or when a signal ends the process, unless it is kept: half an image must
+/// not look like a whole one.
 ///
 /// Only a regular file is removed, and only while its name still leads to the file that was created.
 #[derive(Debug)]
 pub(super) struct CreatedFile {
     found: Option<(PathBuf, FileIdentity)>,
+    signals: Signals,
 }
 
 impl CreatedFile {
     /// Nothing that would have to be removed.
     pub(super) fn none() -> Self {
-        Self { found: None }
+        Self { found: None, signals: Signals::none() }
     }
 
-    fn find(path: Option<PathBuf>) -> Self {
+    fn find(path: Option<PathBuf>, signals: &Signals) -> Self {
         let found = path.and_then(|path| {
             // Removing a link would leave the file it leads to.
             let path = fs::canonicalize(path).ok()?;
             let identity = regular_file(&path)?;
             Some((path, identity))
         });
-        Self { found }
+        if let Some((path, identity)) = found.clone() {
+            signals.set_last_resort(move || remove(&path, identity));
+        }
+        Self { found, signals: signals.clone() }
     }
 
     /// The image is complete.
     pub(super) fn keep(mut self) {
+        self.signals.clear_last_resort();
         self.found = None;
     }
 }
 
 impl Drop for CreatedFile {
     fn drop(&mut self) {
-        let Some((path, identity)) = self.found.take() else { return };
-        if regular_file(&path) == Some(identity) {
-            // The failure that led here is the one to report.
-            drop(fs::remove_file(&path));
+        if let Some((path, identity)) = self.found.take() {
+            remove(&path, identity);
+            self.signals.clear_last_resort();
         }
+    }
+}
+
+fn remove(path: &PathBuf, identity: FileIdentity) {
+    if regular_file(path) == Some(identity) {
+        // The failure that led here is the one to report.
+        drop(fs::remove_file(path));
     }
 }
 
@@ -257,17 +274,40 @@ fn regular_file(path: &PathBuf) -> Option<FileIdentity> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn found(path: &Path) -> CreatedFile {
+        CreatedFile::find(Some(path.to_owned()), &Signals::none())
+    }
 
     #[test]
     fn a_created_file_is_removed_unless_kept() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("image");
         fs::write(&path, b"half").expect("written");
-        CreatedFile::find(Some(path.clone())).keep();
+        found(&path).keep();
         assert!(path.exists());
-        drop(CreatedFile::find(Some(path.clone())));
+        drop(found(&path));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_flushed_is_a_failure_and_goes_away() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("image");
+        let session = Session::new().expect("a session");
+        for fails in [true, false] {
+            fs::write(&path, b"all").expect("written");
+            let disk = qemu_block::mem::MemDisk::new(512);
+            if fails {
+                disk.control().fail(qemu_block::mem::MemOp::Flush, qemu_block::mem::When::From(1), 5);
+            }
+            let target = Target { backend: BlockBackend::new(disk.node(OpenFlags::WRITE)), file: found(&path) };
+            let finished = session.block_on(target.finish("image"));
+            assert_eq!((finished.is_err(), path.exists()), (fails, !fails));
+        }
     }
 
     #[test]
@@ -275,17 +315,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (path, link) = (folder.path().join("image"), folder.path().join("link"));
         fs::write(&path, b"half").expect("written");
-        let created = CreatedFile::find(Some(path.clone()));
+        let created = found(&path);
         fs::rename(&path, folder.path().join("moved")).expect("moved away");
         fs::write(&path, b"somebody else's").expect("written");
         drop(created);
         assert!(path.exists());
         // A link stays, what it leads to goes.
         std::os::unix::fs::symlink(&path, &link).expect("linked");
-        drop(CreatedFile::find(Some(link.clone())));
+        drop(found(&link));
         assert!(!path.exists() && fs::symlink_metadata(&link).is_ok());
         // A folder stands for whatever is no regular file.
-        drop(CreatedFile::find(Some(folder.path().to_owned())));
+        drop(found(folder.path()));
         assert!(folder.path().exists());
     }
 

@@ -98,3 +98,47 @@ fn what_wake_all_gave_is_not_handed_on() {
     assert_eq!(later.n_wakes(), 0);
     assert!(!queue.is_empty());
 }
+
+/// A waker that panics.
+struct BadWaker;
+
+impl std::task::Wake for BadWaker {
+    fn wake(self: std::sync::Arc<Self>) {
+        crate::panics::tests::panic_with_bomb();
+    }
+}
+
+#[test]
+fn a_panicking_waker_does_not_cost_the_others_their_turn() {
+    let queue = CoQueue::new();
+    let bad = std::task::Waker::from(std::sync::Arc::new(BadWaker));
+    let mut first = std::pin::pin!(queue.wait_unlocked(()));
+    assert!(first.as_mut().poll(&mut std::task::Context::from_waker(&bad)).is_pending());
+    let others = [(); 3].map(|()| Driven::waiting(queue.wait_unlocked(())));
+    queue.wake_all();
+    assert!(others.iter().all(|other| other.n_wakes() == 1));
+}
+
+/// A waker that looks at the queue when it is dropped; with the lock held that would be a deadlock.
+struct Curious(std::sync::Arc<CoQueue>);
+
+impl std::task::Wake for Curious {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        assert!(!self.0.is_empty());
+    }
+}
+
+#[test]
+fn wakers_are_dropped_with_no_lock_held() {
+    let queue = std::sync::Arc::new(CoQueue::new());
+    let (wait, _last) = (queue.wait_unlocked(()), queue.wait_unlocked(()));
+    let mut wait = std::pin::pin!(wait);
+    for _ in 0..3 {
+        let waker = std::task::Waker::from(std::sync::Arc::new(Curious(std::sync::Arc::clone(&queue))));
+        assert!(wait.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    }
+}

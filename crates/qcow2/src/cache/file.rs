@@ -1,0 +1,90 @@
+//! The image file as metadata sees it: every write is guarded, so that one that is given up is noticed.
+
+use std::sync::Arc;
+
+use qemu_block::error::{BlockError, Result};
+use qemu_block::node::Node;
+use qemu_block::types::{OpenFlags, WriteFlags, ZeroFlags};
+use qemu_util::buf::{IoBuf, IoVec};
+
+use crate::health::{Health, IoGuard};
+use crate::units::HostOffset;
+
+/// The file and the image's health. Clones refer to the same ones.
+#[derive(Clone, Debug)]
+pub(crate) struct MetaFile {
+    node: Arc<Node>,
+    health: Arc<Health>,
+}
+
+impl MetaFile {
+    pub(crate) fn new(node: Arc<Node>, health: Arc<Health>) -> Self {
+        Self { node, health }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.node.len()
+    }
+
+    pub(crate) async fn read_bytes(&self, offset: u64, len: usize) -> Result<IoBuf> {
+        self.node.read_bytes(offset, len).await
+    }
+
+    /// Writes metadata. If the future is dropped meanwhile the image is poisoned.
+    pub(crate) async fn write(&self, offset: u64, data: impl Into<IoVec>) -> Result<()> {
+        let guard = self.health.begin_metadata_write();
+        let written = self.node.write(offset, data.into(), WriteFlags::empty()).await;
+        guard.finish();
+        written
+    }
+
+    /// Makes space for metadata read as zeros; guarded as [`MetaFile::write`].
+    pub(crate) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        let guard = self.health.begin_metadata_write();
+        let written = self.node.write_zeroes(offset, len, ZeroFlags::empty()).await;
+        guard.finish();
+        written
+    }
+
+    /// A barrier between metadata writes.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.node.flush().await
+    }
+
+    /// Writes a field of the header and makes that durable. Afterwards nobody knows what the header says if this
+    /// fails, so every error poisons the image.
+    pub(crate) async fn commit_header(&self, offset: u64, field: &[u8]) -> Result<()> {
+        let written = match self.write(offset, IoBuf::copy_of(field)).await {
+            Ok(()) => self.flush().await,
+            Err(error) => Err(error),
+        };
+        written.inspect_err(|error| self.health.poison(error))
+    }
+
+    /// Announces a change of several steps, none of which may be left out.
+    pub(crate) fn begin_change(&self) -> IoGuard {
+        self.health.begin_metadata_write()
+    }
+
+    /// Tells the file that a range holds nothing any more, if the image was opened to do so. It is a hint: failures do
+    /// not matter.
+    pub(crate) async fn discard(&self, start: HostOffset, len: u64) {
+        let end = start.get().saturating_add(len).min(self.node.len());
+        if !self.node.flags().contains(OpenFlags::UNMAP) || end <= start.get() {
+            return;
+        }
+        // A discard that is given up could hit clusters that were allocated again.
+        let guard = self.health.begin_data_write();
+        let _hint: std::result::Result<(), BlockError> = self.node.discard(start.get(), end - start.get()).await;
+        guard.finish();
+    }
+}
