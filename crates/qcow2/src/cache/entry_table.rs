@@ -125,15 +125,18 @@ impl EntryTable {
         (0..self.n_entries).step_by(CHUNK_ENTRIES)
     }
 
-    /// How many entries from `index` on are known to be zero without reading anything, at most to the table's end.
-    pub(crate) fn zero_run(&self, index: usize) -> usize {
+    /// How many entries from `index` on are known to be zero without reading anything: at most `max`, and none past the
+    /// table's end.
+    pub(crate) fn zero_run(&self, index: usize, max: usize) -> usize {
+        let end = self.n_entries.min(index.saturating_add(max));
         let mut at = index;
-        while at < self.n_entries {
+        while at < end {
             match &self.chunks[at / CHUNK_ENTRIES] {
                 Chunk::Absent => break,
                 Chunk::Zero => at = (at / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES,
                 Chunk::Loaded(entries) => {
-                    let rest = &entries[at % CHUNK_ENTRIES..];
+                    let first = at % CHUNK_ENTRIES;
+                    let rest = &entries[first..CHUNK_ENTRIES.min(first + (end - at))];
                     let zeros = rest.iter().take_while(|entry| **entry == 0).count();
                     at += zeros;
                     if zeros < rest.len() {
@@ -142,7 +145,7 @@ impl EntryTable {
                 }
             }
         }
-        at.min(self.n_entries) - index
+        at.min(end).saturating_sub(index)
     }
 
     /// Changes entry `index`, whose chunk is loaded, and marks it dirty.

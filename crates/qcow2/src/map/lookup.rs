@@ -98,8 +98,11 @@ impl Meta {
         let position = self.geo.split(self.geo.guest_start(at));
         let left = end.get() - at.get();
         let Some(table) = self.l2_table(position.l1_index).await? else {
-            let n_tables = self.l1.zero_run(position.l1_index).max(1) as u64;
-            let n = n_tables * self.geo.l2_entries() as u64 - position.l2_index as u64;
+            let per_table = self.geo.l2_entries() as u64;
+            let n_wanted = (position.l2_index as u64 + left).div_ceil(per_table);
+            let n_wanted = usize::try_from(n_wanted).unwrap_or(usize::MAX);
+            let n_tables = self.l1.zero_run(position.l1_index, n_wanted).max(1) as u64;
+            let n = n_tables * per_table - position.l2_index as u64;
             return Ok(append(run, at, L2Mapping::Unallocated, n.min(left), self.geo.cluster_size()));
         };
         let (slice, byte) = self.slice_of(table.offset, position.l2_index as u64 * 8);
