@@ -5,7 +5,7 @@
 //! says so with [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported).
 //!
 //! Every future is `Send` and needs nothing but a waker, so any executor can drive it. Requests that arrive here have
-//! been checked and aligned by the [`Node`](crate::node::Node): they lie inside the device (or beyond its end, for
+//! been checked and aligned by the [`Node`]: they lie inside the device (or beyond its end, for
 //! writes to a node that can grow), are never empty, and respect [`BlockLimits`]. When the length of a device is no
 //! multiple of its request alignment, a read may reach past the end, up to the next multiple; those bytes read as zeros.
 //!

@@ -27,7 +27,7 @@
 //! | [`registry`] | drivers by name, probing, opening and creating |
 //! | [`backend`] | a user's handle |
 //! | [`aio`] | engines and worker threads |
-//! | [`file`], [`null`], [`mem`] | protocols |
+//! | [`mod@file`], [`null`], [`mem`] | protocols |
 //!
 //! Format drivers live in crates of their own and are [registered](registry::Registry::register) by the program. Futures
 //! need nothing but a waker, so any executor can drive them:
