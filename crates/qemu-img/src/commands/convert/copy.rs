@@ -8,6 +8,7 @@ use qemu_util::buf::{BufPool, IoBytes, IoVec};
 use qemu_util::primitive::Mutex;
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 use qemu_util::sync::CoMutex;
+use qemu_util::task::yield_now;
 
 use super::order::WriteOrder;
 use super::piece::{Step, Writer};
@@ -135,7 +136,13 @@ impl Job<'_> {
     async fn task(&self) {
         while !self.must_stop() {
             match self.next_piece().await {
-                Ok(Some(piece)) => self.run(piece).await.unwrap_or_else(|failure| self.fail(failure)),
+                Ok(Some(piece)) => {
+                    self.run(piece).await.unwrap_or_else(|failure| self.fail(failure));
+                    if self.order.is_some() {
+                        // Whoever writes next is on the critical path, so its request goes out before our next read.
+                        yield_now().await;
+                    }
+                }
                 Ok(None) => return,
                 Err(StatusError { offset, error }) => {
                     self.fail(Failure { offset, step: FailedStep::BlockStatus, error });
