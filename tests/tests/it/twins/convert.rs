@@ -42,7 +42,7 @@ fn the_content_of_converted_images_is_the_same() {
         convert -O raw -S 64k c512.qcow2 new; reference compare -F raw c512.qcow2 new
         convert -c -W -O qcow2 r64.qcow2 new; reference compare r64.qcow2 new
         convert -O raw snap.qcow2 new; reference compare -F raw snap.qcow2 new
-        convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference check over.qcow2
+        convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference check -q over-long.qcow2
         convert -n -O qcow2 plain.qcow2 over-long.qcow2; reference compare plain.qcow2 over-long.qcow2
         convert -O raw prealloc.qcow2 new; reference compare -F raw prealloc.qcow2 new
         ",
