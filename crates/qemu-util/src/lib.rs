@@ -3,6 +3,7 @@
 //! | module | concept | QEMU |
 //! |---|---|---|
 //! | [`primitive`] | atomics, cells, locks and threads: std's, or loom's in a model | |
+//! | [`mutant`] | orderings that a test can take away | |
 //! | [`futex`] | a word that threads can sleep on | include/qemu/futex.h |
 //! | [`event`] | an event that one side sets and others wait for | util/event.c |
 //! | [`rcu`] | readers that write no shared memory | util/rcu.c |
@@ -21,6 +22,8 @@
 compile_error!("offsets, lengths and counters are computed in 64 bits: 32-bit targets are not supported");
 
 pub mod primitive;
+
+pub mod mutant;
 
 mod panics;
 

@@ -25,7 +25,7 @@ fn context() -> AioContext {
 }
 
 #[test]
-fn a_bottom_half_wakes_the_sleeping_loop() {
+pub(crate) fn a_bottom_half_wakes_the_sleeping_loop() {
     model(3, || {
         let ctx = context();
         let called = Arc::new(AtomicU32::new(0));

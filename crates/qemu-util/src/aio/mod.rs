@@ -262,6 +262,6 @@ mod fd_tests;
 #[cfg(all(test, not(qemu_loom)))]
 mod hostile_tests;
 #[cfg(all(test, qemu_loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 #[cfg(all(test, not(qemu_loom)))]
 mod tests;

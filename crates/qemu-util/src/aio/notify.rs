@@ -36,8 +36,9 @@
 use std::io;
 
 use super::eventfd::EventFd;
+use crate::mutant::{Mutant, fence_unless, is_on};
 use crate::primitive::CachePadded;
-use crate::primitive::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::primitive::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How much one level of polling adds; 1 is what QEMU uses for its GSource.
 const POLLING: u32 = 2;
@@ -67,7 +68,7 @@ impl Notifier {
     #[inline]
     pub(crate) fn notify(&self) {
         // Ordering: SeqCst fence; the published work before the look at `notify_me`. [pair: aio.notify-sleep]
-        fence(Ordering::SeqCst);
+        fence_unless(Mutant::NotifyWithoutFence);
         // Ordering: Relaxed; ordered by the fence.
         if self.notify_me.load(Ordering::Relaxed) != 0 {
             self.write_once();
@@ -90,18 +91,23 @@ impl Notifier {
         // Ordering: AcqRel; Release so that the accept which clears the flag sees the work of a waker that did not
         // write; being a read-modify-write it also carries on the release of earlier wakers. Acquire is not relied
         // upon. [pair: aio.notified]
-        if !self.notified.swap(true, Ordering::AcqRel) {
+        if !self.notified.swap(true, Ordering::AcqRel) && !is_on(Mutant::NotifyNeverWrites) {
             self.eventfd.signal();
         }
     }
 
     /// Called by the home thread before its last look for work; drop the result when the sleep is over.
     pub(crate) fn announce(&self) -> Announced<'_> {
+        if is_on(Mutant::AnnounceByReadModifyWrite) {
+            // Ordering: SeqCst, and not enough: the mutant is how QEMU was before.
+            self.notify_me.fetch_add(POLLING, Ordering::SeqCst);
+            return Announced { notifier: self };
+        }
         // Ordering: Relaxed; the home thread is the only writer, and the fence below orders the store.
         let notify_me = self.notify_me.load(Ordering::Relaxed);
         self.notify_me.store(notify_me + POLLING, Ordering::Relaxed);
         // Ordering: SeqCst fence; `notify_me` before the caller's look for work. [pair: aio.notify-sleep]
-        fence(Ordering::SeqCst);
+        fence_unless(Mutant::AnnounceWithoutFence);
         Announced { notifier: self }
     }
 

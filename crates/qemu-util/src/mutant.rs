@@ -1,0 +1,175 @@
+//! Orderings that are necessary, by name, so that a test can take one of them away.
+//!
+//! A comment that says "this fence is necessary" is only worth something when leaving the fence out makes a test fail.
+//! So each such fence, acquire, release or order of steps has a *mutant*: a variant of [`Mutant`], named after the
+//! defect. The code asks for its ordering through this module; with the mutant on it gets the weaker one.
+//!
+//! | build | what these functions are |
+//! |---|---|
+//! | as shipped | constants: no mutant can be on, and nothing is left of this module in the machine code |
+//! | cfg `qemu_loom` | the mutant that the environment variable `QEMU_UTIL_MUTANT` names is on, for the whole process |
+//! | feature `mutants` | the same, on real threads; and `QEMU_UTIL_PRESSURE` adds pauses, see below |
+//!
+//! The table that says which model fails with which mutant is in docs/memory-ordering.md; a test runs each of them.
+//!
+//! # Pressure
+//!
+//! The places that have mutants are also those where a badly timed interruption could open a window. With the feature
+//! `mutants` and `QEMU_UTIL_PRESSURE=<seed>` each of them now and then yields, spins or sleeps for up to a millisecond,
+//! before and after, as a generator says that is seeded by the number and the thread.
+
+use crate::primitive::atomic::{Ordering, fence};
+
+/// Declares the mutants, their names in the environment, and the list of all.
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A defect that can be switched on; see the [module](self).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Mutant {
+            /// All mutants, in the order of the code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// What the environment calls it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    // aio::notify
+    /// The waker looks at `notify_me` without a fence after publishing its work.
+    NotifyWithoutFence = "notify-without-fence",
+    /// The sleeper looks for work without a fence after raising `notify_me`.
+    AnnounceWithoutFence = "announce-without-fence",
+    /// The historical defect (Launchpad 1805256): a SeqCst read-modify-write instead of store and fence.
+    AnnounceByReadModifyWrite = "announce-by-read-modify-write",
+    /// The waker never writes the eventfd.
+    NotifyNeverWrites = "notify-never-writes",
+}
+
+/// Whether `mutant` is on. Always false in a shipped build.
+#[inline(always)]
+pub fn is_on(mutant: Mutant) -> bool {
+    imp::is_on(mutant)
+}
+
+/// A full fence, unless `mutant` is on.
+///
+/// Memory ordering: `fence(SeqCst)`.
+#[inline(always)]
+pub fn fence_unless(mutant: Mutant) {
+    imp::pause();
+    if !imp::is_on(mutant) {
+        // Ordering: SeqCst fence; the caller says why.
+        fence(Ordering::SeqCst);
+    }
+    imp::pause();
+}
+
+/// The `necessary` ordering, or the `weaker` one if `mutant` is on.
+#[inline(always)]
+pub fn unless(mutant: Mutant, necessary: Ordering, weaker: Ordering) -> Ordering {
+    imp::pause();
+    if imp::is_on(mutant) { weaker } else { necessary }
+}
+
+#[cfg(not(any(qemu_loom, feature = "mutants")))]
+mod imp {
+    #[inline(always)]
+    pub(super) const fn is_on(_: super::Mutant) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(super) const fn pause() {}
+}
+
+/// The variable that names the mutant.
+#[cfg(any(qemu_loom, feature = "mutants"))]
+const VARIABLE: &str = "QEMU_UTIL_MUTANT";
+
+#[cfg(any(qemu_loom, feature = "mutants"))]
+mod imp {
+    use super::{Mutant, VARIABLE};
+    use crate::primitive::OnceLock;
+
+    pub(super) fn is_on(mutant: Mutant) -> bool {
+        static ACTIVE: OnceLock<Option<Mutant>> = OnceLock::new();
+        *ACTIVE.get_or_init(named) == Some(mutant)
+    }
+
+    /// The mutant that the environment names. A name that is not known must not pass for "no mutant".
+    fn named() -> Option<Mutant> {
+        let name = std::env::var(VARIABLE).ok()?;
+        let known = Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name);
+        Some(known.unwrap_or_else(|| panic!("{VARIABLE}: no mutant is called '{name}'")))
+    }
+
+    #[cfg(qemu_loom)]
+    pub(super) const fn pause() {}
+
+    #[cfg(not(qemu_loom))]
+    pub(super) use super::pressure::pause;
+}
+
+#[cfg(all(feature = "mutants", not(qemu_loom)))]
+mod pressure {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use crate::primitive::{OnceLock, hint, thread};
+
+    /// The variable that holds the seed.
+    const VARIABLE: &str = "QEMU_UTIL_PRESSURE";
+
+    std::thread_local! {
+        /// The state of the thread's generator; 0 before its first use.
+        static STATE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn seed() -> Option<u64> {
+        static SEED: OnceLock<Option<u64>> = OnceLock::new();
+        *SEED.get_or_init(|| {
+            let text = std::env::var(VARIABLE).ok()?;
+            Some(text.parse().unwrap_or_else(|_| panic!("{VARIABLE}: '{text}' is not a number")))
+        })
+    }
+
+    /// One step of xorshift64.
+    fn next(state: u64) -> u64 {
+        let state = state ^ (state << 13);
+        let state = state ^ (state >> 7);
+        state ^ (state << 17)
+    }
+
+    /// Now and then gives other threads time to come in between.
+    pub(super) fn pause() {
+        let Some(seed) = seed() else { return };
+        let number = STATE.try_with(|state| {
+            let old =
+                if state.get() == 0 { seed.wrapping_mul(2).wrapping_add(thread::token()) | 1 } else { state.get() };
+            state.set(next(old));
+            state.get() >> 16
+        });
+        // While the thread's locals are destroyed there is no generator any more.
+        let Ok(number) = number else { return };
+        match number % 64 {
+            0..4 => thread::yield_now(),
+            4..8 => (0..number >> 8 & 0x3ff).for_each(|_| hint::spin_loop()),
+            8 => std::thread::sleep(Duration::from_micros(number >> 8 & 0x3ff)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(all(test, qemu_loom))]
+mod loom_tests;
