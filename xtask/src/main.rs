@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod demo;
 mod process;
+mod soak;
 mod test;
 mod tidy;
 
@@ -20,6 +21,7 @@ usage: cargo xtask <task>
   demo    build the release binary and show it converting a sample image
   test    install what the tests need, then run all of them
   tidy    check the rules of this repository that no other tool knows
+  soak    random work on event loops, tasks and RCU objects: [--minutes N] [--seed S] [--mutants]; see tests/soak
   ci      everything that a change must pass: fmt, clippy, test, doc, tidy
   bench   compare the release binary with the reference; --help lists the options
 ";
@@ -42,6 +44,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         (bench::MEASURE, command) => return bench::measure(command),
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
+        ("soak", options) => soak::run(options)?,
         ("tidy", []) => tidy::run()?,
         ("ci", []) => ci::run()?,
         ("help" | "--help" | "-h", []) => say(USAGE.trim_end()),
