@@ -105,6 +105,10 @@ operations! {
     DuelEvent = "duel: event",
     DuelPool = "duel: pool",
     DuelRcu = "duel: call_rcu",
+    MeetKick = "meeting: notify",
+    MeetBh = "meeting: bottom half",
+    MeetTask = "meeting: task wake-up",
+    MeetEvent = "meeting: event",
 }
 
 static DONE: [Counter; Op::ALL.len()] = [const { Counter::new() }; Op::ALL.len()];

@@ -10,7 +10,8 @@
 //! | `world`, `home` | what the actors of a round share; threads that serve event loops |
 //! | `ops` | what is done with them |
 //! | `round` | a round in which everything is mixed |
-//! | `duel` | a round of one kind of wake-up between two threads |
+//! | `duel` | a round of one kind of wake-up between two threads, in turns |
+//! | `meet` | a round of one kind of wake-up that comes at the moment of falling asleep |
 //!
 //! What each actor does follows from the seed; what the scheduler of the operating system makes of it does not. A round
 //! that fails says its seed and number, and ends the process by a signal.
@@ -23,6 +24,7 @@ mod duel;
 mod home;
 mod leaks;
 mod ledger;
+mod meet;
 mod ops;
 mod options;
 mod promise;
@@ -75,14 +77,14 @@ fn soak(options: &Options) -> io::Result<()> {
     let mut round = options.first_round;
     while start.elapsed() < options.time {
         board::begin_round(options.seed, round);
-        // Every third round is a duel: short, and blind to nothing of its one protocol.
-        if round % 3 == 2 {
-            duel::run(options.seed, round);
-        } else {
-            round::run(options.seed, round);
+        // Rounds of one protocol are short, and nothing else that happens makes good for what is lost in them.
+        match round % 4 {
+            2 => duel::run(options.seed, round),
+            3 => meet::run(options.seed, round),
+            _ => round::run(options.seed, round),
         }
         round += 1;
-        if round - options.first_round >= 6 {
+        if round - options.first_round >= 8 {
             leaks.check();
         }
         if shown.elapsed() >= PROGRESS_INTERVAL {
