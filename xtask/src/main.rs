@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod litmus;
 mod process;
 mod soak;
 mod test;
@@ -23,6 +24,7 @@ usage: cargo xtask <task>
   tidy    check the rules of this repository that no other tool knows
   soak    random work on event loops, tasks and RCU objects: [--minutes N] [--seed S] [--mutants]; see tests/soak
   ci      everything that a change must pass: fmt, clippy, test, doc, tidy
+  litmus  check the protocols against the language and the architecture, with herd7
   bench   compare the release binary with the reference; --help lists the options
 ";
 
@@ -42,6 +44,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
     match (task, rest) {
         ("bench", options) => return bench::run(options),
         (bench::MEASURE, command) => return bench::measure(command),
+        ("litmus", options) => litmus::run(options)?,
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("soak", options) => soak::run(options)?,
