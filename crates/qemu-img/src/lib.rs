@@ -25,5 +25,6 @@ mod failure;
 mod output;
 mod session;
 mod signals;
+mod trace;
 
 pub use edge::run;

@@ -13,6 +13,7 @@ use crate::cli::common::ImageArg;
 use crate::failure::Failure;
 use crate::output::messages;
 use crate::signals::Signals;
+use crate::trace;
 
 /// The surroundings of a command.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Session {
         let mut registry = Registry::new(Services::new());
         registry.register(Arc::new(raw::RawDriver));
         registry.register(Arc::new(qcow2::Qcow2Driver));
+        trace::watch(aio.observer(), registry.services().observers());
         Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), signals })
     }
 

@@ -35,6 +35,27 @@ const SET: u32 = 0;
 const FREE: u32 = 1;
 const BUSY: u32 = u32::MAX;
 
+/// What the word of an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventState {
+    /// The event has happened.
+    Set,
+    /// It has not happened, and nobody waits.
+    Free,
+    /// It has not happened, and somebody may be asleep on the futex.
+    Busy,
+}
+
+impl std::fmt::Display for EventState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Set => "set",
+            Self::Free => "free",
+            Self::Busy => "busy",
+        })
+    }
+}
+
 /// An event on a futex; any number of threads may set it, reset it and wait for it.
 ///
 /// ```
@@ -136,6 +157,18 @@ impl QemuEvent {
         // Ordering: Acquire; what was written before `set` is visible to a caller that goes on without sleeping.
         // [pair: event.set-wait]
         self.state.word().load(Ordering::Acquire) == SET
+    }
+
+    /// The state now, from any thread; for information.
+    ///
+    /// Memory ordering: none.
+    pub fn state(&self) -> EventState {
+        // Ordering: Relaxed; for information only.
+        match self.state.word().load(Ordering::Relaxed) {
+            SET => EventState::Set,
+            FREE => EventState::Free,
+            _ => EventState::Busy,
+        }
     }
 
     /// Whether the event is set; if it is not, the next `set` will wake the futex.

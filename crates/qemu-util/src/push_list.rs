@@ -63,6 +63,27 @@ pub(crate) enum Pushed {
     Refused,
 }
 
+/// What is on a list that other threads push to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListState {
+    /// Nothing.
+    Empty,
+    /// At least one node.
+    Some,
+    /// It was closed and takes nothing any more.
+    Closed,
+}
+
+impl std::fmt::Display for ListState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "none",
+            Self::Some => "some",
+            Self::Closed => "closed",
+        })
+    }
+}
+
 /// The list; see the module head.
 pub(crate) struct PushList<T: Linked> {
     head: AtomicPtr<T>,
@@ -146,6 +167,19 @@ impl<T: Linked> PushList<T> {
     pub(crate) fn has_nodes(&self) -> bool {
         // Ordering: Relaxed; the caller's fence orders it, and nothing is dereferenced.
         is_node(self.head.load(Ordering::Relaxed))
+    }
+
+    /// What the head says; for information, from any thread.
+    pub(crate) fn state(&self) -> ListState {
+        // Ordering: Relaxed; for information only, and nothing is dereferenced.
+        let head = self.head.load(Ordering::Relaxed);
+        if head == closed() {
+            ListState::Closed
+        } else if head.is_null() {
+            ListState::Empty
+        } else {
+            ListState::Some
+        }
     }
 
     /// Whether `predicate` holds for a node that is on the list.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use qemu_util::buf::BufPool;
 
 pub use op::{AioFile, AioOp, AioResult, CopySource, FileExtent, RangeAction};
-pub use pool::{JobFuture, WorkerPool};
+pub use pool::{JobFuture, PoolObserver, PoolState, WorkerPool};
 pub use threads::ThreadsEngine;
 
 /// Most threads that wait for system calls. QEMU: `THREAD_POOL_MAX_THREADS_DEFAULT`.
@@ -32,6 +32,9 @@ pub trait AioEngine: std::fmt::Debug + Send + Sync {
     /// Starts `op`; the future yields its result. Dropping the future does not stop the operation, which owns its
     /// buffers and its descriptor.
     fn submit(&self, op: AioOp) -> AioFuture;
+
+    /// Looks at the pools that run the operations, for whoever looks into a program that hangs.
+    fn observers(&self) -> Vec<PoolObserver>;
 }
 
 /// What [`AioEngine::submit`] returns.
@@ -59,6 +62,15 @@ impl Services {
             cpu: WorkerPool::new("block-cpu", processors, IDLE_TIMEOUT),
             buffers: BufPool::new(),
         }
+    }
+}
+
+impl Services {
+    /// Looks at all pools, the engine's first, for whoever looks into a program that hangs.
+    pub fn observers(&self) -> Vec<PoolObserver> {
+        let mut observers = self.engine.observers();
+        observers.push(self.cpu.observer());
+        observers
     }
 }
 

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use qemu_util::primitive::{Arc, Condvar, Mutex, MutexGuard, thread};
 
+pub use observer::{PoolObserver, PoolState};
+
 /// Stack of a worker in bytes. Jobs are shallow; small stacks keep a full pool cheap under `RLIMIT_AS`.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -75,6 +77,11 @@ impl WorkerPool {
     /// Most threads that work at the same time.
     pub fn threads_max(&self) -> usize {
         self.handle.shared.config.threads_max
+    }
+
+    /// Something that can look at the pool from any thread without keeping it open.
+    pub fn observer(&self) -> PoolObserver {
+        PoolObserver { shared: Arc::downgrade(&self.handle.shared) }
     }
 
     /// Lets the workers finish all queued jobs and waits until every thread has left the pool, and every submitter that
@@ -310,5 +317,6 @@ impl<T> fmt::Debug for JobFuture<T> {
     }
 }
 
+mod observer;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The engine that makes blocking system calls on worker threads. QEMU: `aio=threads` (block/file-posix.c).
 
 use super::op::{AioOp, AioResult};
-use super::pool::WorkerPool;
+use super::pool::{PoolObserver, WorkerPool};
 use super::{AioEngine, AioFuture, syscall};
 
 /// Longest read, in bytes, that is tried without leaving the submitting thread.
@@ -46,6 +46,10 @@ impl AioEngine for ThreadsEngine {
             }
             op => self.hand_over(op, 0),
         }
+    }
+
+    fn observers(&self) -> Vec<PoolObserver> {
+        vec![self.pool.observer()]
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cli::getopt::{Flag, Operands, Parser};
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
+use crate::trace;
 
 /// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
 /// it is not our own version, which follows in parentheses.
@@ -31,13 +32,16 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
         return Err(Failure::usage("", "Not enough arguments"));
     }
     let mut parser = Parser::with_mode("", FLAGS, words, Operands::EndOptions);
-    // Each of them ends the program, so there is never a second one to look at.
-    if let Some(given) = parser.next()? {
-        return match given.id {
-            Id::Help => print(&help_text()),
-            Id::Version => print(&version_text()),
-            Id::Trace => Err(Failure::new("--trace: this build has no trace points")),
-        };
+    let mut patterns = Vec::new();
+    while let Some(given) = parser.next()? {
+        match given.id {
+            Id::Help => return print(&help_text()),
+            Id::Version => return print(&version_text()),
+            Id::Trace => match trace::parse(&given.value)? {
+                trace::Request::List => return print(&format!("{}\n", trace::EVENTS.join("\n"))),
+                trace::Request::Enable(more) => patterns.extend(more),
+            },
+        }
     }
     let mut operands = parser.into_operands();
     if operands.is_empty() {
@@ -45,6 +49,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
     }
     let rest = operands.split_off(1);
     let name = operands.concat();
+    trace::enable(&patterns)?;
     match commands::ALL.iter().find(|command| command.name == name) {
         Some(command) => (command.run)(rest),
         None => Err(Failure::usage("", format!("Command not found: {name}"))),
@@ -74,7 +79,7 @@ fn help_text() -> String {
     let mut text = version_text();
     text.push_str(
         "Works on disk image files.\n\n\
-         Usage: qemu-img [-h | --help] [-V | --version] COMMAND [options of the command]\n\n\
+         Usage: qemu-img [-h | --help] [-V | --version] [-T | --trace [enable=]PATTERN] COMMAND [options of the command]\n\n\
          Commands ('qemu-img COMMAND --help' explains one):\n\n",
     );
     for Command { name, summary, synopsis, .. } in commands::ALL {

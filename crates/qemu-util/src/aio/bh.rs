@@ -27,7 +27,7 @@ use std::time::Duration;
 use super::core::Core;
 use crate::primitive::atomic::{AtomicU32, Ordering};
 use crate::primitive::{Arc, Mutex};
-use crate::push_list::{Link, Linked, PushList, Pushed};
+use crate::push_list::{Link, Linked, ListState, PushList, Pushed};
 
 const PENDING: u32 = 1 << 0;
 const SCHEDULED: u32 = 1 << 1;
@@ -268,6 +268,20 @@ impl BhQueue {
         // Outside the lock: closures that are dropped may come back here.
         drop(left);
         drop(refused);
+    }
+}
+
+impl BhQueue {
+    /// What is on the list that any thread pushes to; for information, from any thread.
+    pub(super) fn pushed_state(&self) -> ListState {
+        self.pushed.state()
+    }
+
+    /// The state words of what was taken off that list and not called yet; none when it is locked.
+    pub(super) fn try_taken_flags(&self) -> Option<Vec<u32>> {
+        // Ordering: Relaxed; for information only.
+        let flags = |node: &Arc<Node>| node.flags.0.load(Ordering::Relaxed);
+        self.taken.try_lock().map(|taken| taken.iter().map(flags).collect())
     }
 }
 

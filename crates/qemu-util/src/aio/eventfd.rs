@@ -5,6 +5,7 @@ mod imp {
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::eventfd::{EfdFlags, EventFd as NixEventFd};
 
     /// An eventfd: readable from a [`signal`](Self::signal) until a [`drain`](Self::drain).
@@ -28,6 +29,12 @@ mod imp {
         pub(crate) fn drain(&self) {
             // Nothing to read is fine: the signal may have been drained already.
             let _empty = self.0.read();
+        }
+
+        /// Whether the descriptor is readable now. Takes nothing, does not block.
+        pub(crate) fn is_readable(&self) -> bool {
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n_ready| n_ready > 0)
         }
     }
 

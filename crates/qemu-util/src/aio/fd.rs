@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::PollFlags;
 
 use super::core::Core;
-use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::primitive::{Arc, Mutex};
 use crate::rcu::{RcuCell, RcuGuard};
 
@@ -148,6 +148,8 @@ pub(super) struct Handlers {
     writer: Mutex<Writer>,
     /// Changes with the list, so that the epoll set can be brought up to date.
     generation: AtomicU64,
+    /// The length of the list, for information: to look at the list itself takes a read-side section.
+    len: AtomicUsize,
 }
 
 struct Writer {
@@ -159,7 +161,7 @@ struct Writer {
 impl Handlers {
     pub(super) fn new() -> Self {
         let writer = Mutex::new(Writer { next_id: 1, closed: false });
-        Self { list: RcuCell::new(Vec::new()), writer, generation: AtomicU64::new(0) }
+        Self { list: RcuCell::new(Vec::new()), writer, generation: AtomicU64::new(0), len: AtomicUsize::new(0) }
     }
 
     pub(super) fn read<'a>(&'a self, guard: &'a RcuGuard) -> &'a [Arc<Handler>] {
@@ -174,8 +176,16 @@ impl Handlers {
 
     /// Replaces the list; `_writer` is the held lock.
     fn publish(&self, list: Vec<Arc<Handler>>, _writer: &Writer) {
+        // Ordering: Relaxed; for information only.
+        self.len.store(list.len(), Ordering::Relaxed);
         self.list.replace(list);
         self.bump_generation();
+    }
+
+    /// How many handlers there are; for information, from any thread.
+    pub(super) fn len(&self) -> usize {
+        // Ordering: Relaxed; for information only.
+        self.len.load(Ordering::Relaxed)
     }
 
     fn bump_generation(&self) {

@@ -65,6 +65,12 @@ impl Home {
         self.word.load(Ordering::Relaxed) == mine() | ENTERED
     }
 
+    /// Whether any thread is inside the loop; for information.
+    pub(crate) fn is_entered(&self) -> bool {
+        // Ordering: Relaxed; for information only.
+        self.word.load(Ordering::Relaxed) & ENTERED != 0
+    }
+
     /// Enters the loop, at any level of nesting; none when the calling thread is not the home thread.
     pub(crate) fn enter(&self) -> Option<Entered<'_>> {
         if self.is_entered_here() {

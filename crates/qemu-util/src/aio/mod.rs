@@ -9,12 +9,14 @@
 //! | `polling` | how long to spin before sleeping |
 //! | `poll` | one round of the loop |
 //! | `home` | which thread may do that |
+//! | `dump` | what a context looks like from outside, for whoever looks into a program that hangs |
 //!
 //! QEMU: util/async.c, util/aio-posix.c
 
 pub(crate) mod bh;
 pub(crate) mod core;
 mod current;
+mod dump;
 mod eventfd;
 mod fd;
 mod home;
@@ -30,6 +32,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub use bh::Bh;
+pub use dump::{AioObserver, AioState, ListState, TaskCounts};
 pub use fd::{FdCallbacks, FdHandler};
 pub use polling::PollParams;
 pub use timer::{Sleep, Timer};

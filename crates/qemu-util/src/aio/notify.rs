@@ -126,6 +126,15 @@ impl Notifier {
     }
 }
 
+impl Notifier {
+    /// `notify_me`, `notified`, and whether the eventfd is readable: for information, from any thread.
+    pub(super) fn look(&self) -> (u32, bool, bool) {
+        // Ordering: Relaxed, both; for information only.
+        let notify_me = self.notify_me.load(Ordering::Relaxed);
+        (notify_me, self.notified.load(Ordering::Relaxed), self.eventfd.is_readable())
+    }
+}
+
 /// The loop sleeps, or is about to.
 #[must_use]
 pub(crate) struct Announced<'a> {

@@ -111,6 +111,24 @@ impl Timers {
         self.armed.lock().by_deadline.len()
     }
 
+    /// How many timers are armed; for information, from any thread.
+    pub(super) fn armed_len(&self) -> usize {
+        // Ordering: Relaxed; for information only.
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// The next deadline; none when there is none, or when the timers are locked.
+    pub(super) fn try_next_deadline(&self) -> Option<Instant> {
+        let armed = self.armed.try_lock()?;
+        armed.by_deadline.keys().next().map(|(deadline, _)| *deadline)
+    }
+
+    #[cfg(all(test, not(qemu_loom)))]
+    pub(super) fn while_locked<R>(&self, look: impl FnOnce() -> R) -> R {
+        let _armed = self.armed.lock();
+        look()
+    }
+
     /// How long the loop may sleep as far as timers are concerned; none means for ever.
     pub(super) fn timeout(&self) -> Option<Duration> {
         if self.is_empty() {

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 
 use super::{domain, grace, reader};
-use crate::event::QemuEvent;
+use crate::event::{EventState, QemuEvent};
 use crate::panics::{self, contain};
 use crate::primitive::{Arc, Mutex, thread, thread_local};
 
@@ -166,4 +166,22 @@ pub(super) fn pretend_that_the_server_has_died() {
 #[cfg(all(test, not(qemu_loom)))]
 pub(super) fn call_queued_here() {
     domain().callbacks.call_queued();
+}
+
+/// For information, from any thread.
+impl Callbacks {
+    /// What the thread sleeps on.
+    pub(super) fn queued_state(&self) -> EventState {
+        self.queued.state()
+    }
+
+    /// Whether functions are being called.
+    pub(super) fn is_calling(&self) -> bool {
+        self.calling.try_lock().is_none()
+    }
+
+    /// How many functions are queued; none when the queue is locked.
+    pub(super) fn try_len(&self) -> Option<usize> {
+        self.queue.try_lock().map(|queue| queue.functions.len())
+    }
 }

@@ -1,7 +1,7 @@
 //! Grace periods: waiting until every section that had begun is over.
 
 use super::{domain, fence, reader};
-use crate::event::QemuEvent;
+use crate::event::{EventState, QemuEvent};
 use crate::primitive::Mutex;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
@@ -86,4 +86,17 @@ impl Grace {
 pub fn synchronize() {
     assert!(!reader::is_inside_section(), "rcu::synchronize is called inside a read-side section of the same thread");
     domain().grace.wait_for_readers();
+}
+
+/// For information, from any thread.
+impl Grace {
+    /// Whether a writer waits for readers.
+    pub(super) fn is_locked(&self) -> bool {
+        self.writer.try_lock().is_none()
+    }
+
+    /// What it sleeps on.
+    pub(super) fn left_state(&self) -> EventState {
+        self.left.state()
+    }
 }

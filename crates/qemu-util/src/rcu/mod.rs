@@ -6,6 +6,7 @@
 //! | `grace` | [`synchronize`]: waiting for a grace period |
 //! | `callback` | [`call_rcu`], [`drain_call_rcu`] and their thread |
 //! | `cell` | [`RcuCell`] |
+//! | `dump` | what all of it looks like from outside |
 //! | `fence` | the pair of fences of which the reader's half is almost free |
 //!
 //! ```
@@ -44,12 +45,14 @@
 
 mod callback;
 mod cell;
+mod dump;
 mod fence;
 mod grace;
 mod reader;
 
 pub use callback::{call_rcu, drain_call_rcu};
 pub use cell::RcuCell;
+pub use dump::{RcuState, state};
 pub use grace::synchronize;
 pub use reader::{RcuGuard, read_lock};
 

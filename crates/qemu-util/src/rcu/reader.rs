@@ -220,3 +220,25 @@ impl std::fmt::Debug for RcuGuard {
         f.debug_struct("RcuGuard").finish_non_exhaustive()
     }
 }
+
+/// What a slot says; for information.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotState {
+    /// 0: outside. Else the domain's counter when the section began.
+    pub(super) counter: u64,
+    /// A writer wants to be woken when the owner leaves.
+    pub(super) waited_for: bool,
+}
+
+/// For information, from any thread.
+impl Registry {
+    /// What the slots say that are handed out; none when the register is locked.
+    pub(super) fn try_states(&self) -> Option<Vec<SlotState>> {
+        // Ordering: Relaxed, both; for information only.
+        let state = |slot: &SlotRef| SlotState {
+            counter: slot.counter.load(Ordering::Relaxed),
+            waited_for: slot.waiting.load(Ordering::Relaxed),
+        };
+        self.0.try_lock().map(|slots| slots.used.iter().map(state).collect())
+    }
+}

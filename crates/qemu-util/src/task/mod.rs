@@ -31,6 +31,7 @@ use std::task::{Context, Poll};
 
 pub(crate) use block_on::block_on;
 pub use join::{JoinError, JoinHandle};
+pub use queue::TaskCounts;
 pub(crate) use queue::TaskQueue;
 
 use self::join::{Fail, JoinCell};

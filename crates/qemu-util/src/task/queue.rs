@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::run::Task;
+use super::state::Activity;
 use crate::aio::core::Core;
 use crate::panics::contain;
 use crate::primitive::{Arc, Mutex};
-use crate::push_list::{PushList, Pushed};
+use crate::push_list::{ListState, PushList, Pushed};
 
 /// See the module head.
 pub(crate) struct TaskQueue {
@@ -109,5 +110,59 @@ impl TaskQueue {
         }
         drop(ready);
         drop(refused);
+    }
+}
+
+/// How many tasks of a context are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskCounts {
+    /// All that are not complete.
+    pub live: usize,
+    /// Those that were woken and have not begun to run since.
+    pub scheduled: usize,
+    /// Those that run.
+    pub running: usize,
+}
+
+impl TaskCounts {
+    /// Those that wait for a waker.
+    pub fn idle(&self) -> usize {
+        self.live.saturating_sub(self.scheduled + self.running)
+    }
+}
+
+impl std::fmt::Display for TaskCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { live, scheduled, running } = self;
+        write!(f, "live={live} scheduled={scheduled} running={running} idle={}", self.idle())
+    }
+}
+
+/// For information, from any thread.
+impl TaskQueue {
+    /// What is on the list that wakers push to.
+    pub(crate) fn woken_state(&self) -> ListState {
+        self.woken.state()
+    }
+
+    /// How many tasks were taken off that list and have not run yet; none when they are locked.
+    pub(crate) fn try_ready_len(&self) -> Option<usize> {
+        self.ready.try_lock().map(|ready| ready.len())
+    }
+
+    /// How many tasks there are; none when the register is locked.
+    pub(crate) fn try_counts(&self) -> Option<TaskCounts> {
+        let live = self.live.try_lock()?;
+        let mut counts = TaskCounts::default();
+        for task in live.slots.iter().flatten() {
+            counts.live += 1;
+            match task.activity() {
+                Activity::Running => counts.running += 1,
+                Activity::Scheduled => counts.scheduled += 1,
+                Activity::Idle => {}
+            }
+        }
+        Some(counts)
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Wake as WakeTrait, Waker};
 
 use super::join::{Fail, JoinError};
-use super::state::{Begin, Pending, State, Wake};
+use super::state::{Activity, Begin, Pending, State, Wake};
 use crate::aio::core::Core;
 use crate::primitive::{Arc, UnsafeCell};
 use crate::push_list::{Link, Linked};
@@ -86,6 +86,11 @@ impl Task {
             let future = unsafe { &mut *future };
             future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx))
         })
+    }
+
+    /// What the task is doing; for information, from any thread.
+    pub(super) fn activity(&self) -> Activity {
+        self.state.activity()
     }
 
     /// Cancels the task on behalf of its context, which goes; false when the task is running and will do it itself.

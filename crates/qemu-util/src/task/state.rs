@@ -72,7 +72,28 @@ pub(super) enum Pending {
     Cancel,
 }
 
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// Nothing: it waits for a waker, or is complete.
+    Idle,
+    /// It is on the list of its context, or about to be pushed.
+    Scheduled,
+    /// It runs, or is just being dropped.
+    Running,
+}
+
 impl State {
+    /// For information, from any thread.
+    pub(super) fn activity(&self) -> Activity {
+        // Ordering: Relaxed; for information only.
+        match self.0.load(Ordering::Relaxed) {
+            word if word & RUNNING != 0 => Activity::Running,
+            word if word & (SCHEDULED | COMPLETE) == SCHEDULED => Activity::Scheduled,
+            _ => Activity::Idle,
+        }
+    }
+
     /// A task that is about to be pushed for the first time.
     pub(super) fn scheduled() -> Self {
         Self(AtomicU32::new(SCHEDULED))
