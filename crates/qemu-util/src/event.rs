@@ -29,6 +29,7 @@
 use std::time::{Duration, Instant};
 
 use crate::futex::{Futex, Woken};
+use crate::mutant::{Mutant, either, is_on, unless};
 use crate::primitive::atomic::{Ordering, fence};
 
 const SET: u32 = 0;
@@ -96,14 +97,16 @@ impl QemuEvent {
         // the state still seen as SET although a waiter has reset it, the waiter would sleep with the condition true.
         // It also is the release that the acquire loads of `wait` synchronise with. [pair: event.set-reset]
         // [pair: event.set-wait]
-        fence(Ordering::SeqCst);
+        let ordering = unless(Mutant::EventSetWithoutStoreLoad, Ordering::SeqCst, Ordering::AcqRel);
+        fence(unless(Mutant::EventSetWithoutRelease, ordering, Ordering::Acquire));
         // Ordering: Relaxed; ordered by the fence above.
         if self.state.word().load(Ordering::Relaxed) == SET {
             return;
         }
         // Ordering: Relaxed; the fence above releases, and FUTEX_WAKE below is a full barrier against the comparison
-        // inside FUTEX_WAIT. [pair: event.futex]
-        if self.state.word().swap(SET, Ordering::Relaxed) == BUSY {
+        // inside FUTEX_WAIT. One step, so that no BUSY is overwritten unseen. [pair: event.futex]
+        let swap = || self.state.word().swap(SET, Ordering::Relaxed);
+        if either(Mutant::EventSetInTwoSteps, swap, || self.replace_in_two_steps(SET)) == BUSY {
             self.state.wake_all();
         }
     }
@@ -116,10 +119,11 @@ impl QemuEvent {
     pub fn reset(&self) {
         // BUSY | FREE is BUSY: a thread that waits already is left alone.
         // Ordering: Relaxed; ordered by the fence below.
-        self.state.word().fetch_or(FREE, Ordering::Relaxed);
+        let or_free = || self.state.word().fetch_or(FREE, Ordering::Relaxed);
+        either(Mutant::EventResetForgetsSleepers, or_free, || self.state.word().swap(FREE, Ordering::Relaxed));
         // Ordering: SeqCst fence; the state must be reset before the caller looks at its condition, so that a `set`
         // which comes too late for that look finds the event reset. [pair: event.set-reset]
-        fence(Ordering::SeqCst);
+        fence(unless(Mutant::EventResetWithoutStoreLoad, Ordering::SeqCst, Ordering::AcqRel));
     }
 
     /// Blocks the thread until the event is set.
@@ -129,7 +133,7 @@ impl QemuEvent {
     /// QEMU: `qemu_event_wait` (util/event.c)
     pub fn wait(&self) {
         while !self.is_set_else_mark_busy() {
-            self.state.wait(BUSY, None);
+            self.sleep(None);
         }
     }
 
@@ -144,7 +148,7 @@ impl QemuEvent {
                 return true;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) || self.state.wait(BUSY, left) == Woken::TimedOut {
+            if left == Some(Duration::ZERO) || self.sleep(left) == Woken::TimedOut {
                 return self.is_set();
             }
         }
@@ -156,7 +160,8 @@ impl QemuEvent {
     pub fn is_set(&self) -> bool {
         // Ordering: Acquire; what was written before `set` is visible to a caller that goes on without sleeping.
         // [pair: event.set-wait]
-        self.state.word().load(Ordering::Acquire) == SET
+        let acquire = unless(Mutant::EventIsSetWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        self.state.word().load(acquire) == SET
     }
 
     /// The state now, from any thread; for information.
@@ -174,18 +179,40 @@ impl QemuEvent {
     /// Whether the event is set; if it is not, the next `set` will wake the futex.
     fn is_set_else_mark_busy(&self) -> bool {
         // Ordering: Acquire; as in `is_set`. [pair: event.set-wait]
-        match self.state.word().load(Ordering::Acquire) {
+        let acquire = unless(Mutant::EventWaitWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        match self.state.word().load(acquire) {
             SET => true,
+            FREE if is_on(Mutant::EventSleepsUnmarked) => false,
             FREE => {
                 // No retry: nothing turns BUSY into FREE, so that afterwards the state is BUSY or SET.
-                // Ordering: Relaxed on success: marking too early costs a wake-up and nothing else. Acquire on
-                // failure, which may have seen SET. [pair: event.set-wait]
-                let marked = self.state.word().compare_exchange(FREE, BUSY, Ordering::Relaxed, Ordering::Acquire);
+                let marked = either(Mutant::EventMarkByStore, || self.mark(), || Ok(self.replace_in_two_steps(BUSY)));
                 // The last check against a concurrent `set` is the comparison inside FUTEX_WAIT. [pair: event.futex]
                 marked == Err(SET)
             }
             _ => false,
         }
+    }
+
+    /// Sleeps while the event is marked: whoever sets it afterwards sees the mark. [pair: event.futex]
+    fn sleep(&self, timeout: Option<Duration>) -> Woken {
+        let expected = if is_on(Mutant::EventSleepsUnmarked) { FREE } else { BUSY };
+        self.state.wait(expected, timeout)
+    }
+
+    /// Turns `FREE` into `BUSY`; the state if it is something else.
+    fn mark(&self) -> Result<u32, u32> {
+        // Ordering: Relaxed on success: marking too early costs a wake-up and nothing else. Acquire on failure, which
+        // may have seen SET. [pair: event.set-wait]
+        let acquire = unless(Mutant::EventMarkWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        self.state.word().compare_exchange(FREE, BUSY, Ordering::Relaxed, acquire)
+    }
+
+    /// What the mutants do who take it that nobody comes in between.
+    fn replace_in_two_steps(&self, new: u32) -> u32 {
+        // Ordering: Relaxed; as what it stands for.
+        let previous = self.state.word().load(Ordering::Relaxed);
+        self.state.word().store(new, Ordering::Relaxed);
+        previous
     }
 }
 
@@ -193,4 +220,4 @@ impl QemuEvent {
 mod tests;
 
 #[cfg(all(test, qemu_loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;

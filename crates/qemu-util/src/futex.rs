@@ -2,8 +2,9 @@
 //!
 //! Under loom the kernel's queue becomes a mutex and a condition variable. What the model keeps is what the protocols
 //! rely on: the comparison and the enqueueing are one step with respect to [`Futex::wake_all`], and both sides order
-//! memory as a full barrier would.
+//! memory as a full barrier would. Time is a thread of its own: it runs out at any point, or after everything else.
 
+#[cfg(not(qemu_loom))]
 use std::time::Duration;
 
 use crate::primitive::atomic::AtomicU32;
@@ -111,39 +112,7 @@ impl Futex {
 }
 
 #[cfg(qemu_loom)]
-mod model {
-    use super::{Duration, Futex, Woken};
-    use crate::primitive::atomic::Ordering;
-    use crate::primitive::{Condvar, Mutex, thread};
-
-    #[derive(Debug, Default)]
-    pub(super) struct Queue {
-        lock: Mutex<()>,
-        sleepers: Condvar,
-    }
-
-    impl Futex {
-        /// Sleeps while the word holds `expected`. In the model any time-out is over after one yield.
-        pub fn wait(&self, expected: u32, timeout: Option<Duration>) -> Woken {
-            if timeout.is_some() {
-                thread::yield_now();
-                return Woken::TimedOut;
-            }
-            let guard = self.queue.lock.lock();
-            // Ordering: Relaxed; the lock orders this read against whoever changed the word and then woke.
-            if self.word.load(Ordering::Relaxed) == expected {
-                drop(self.queue.sleepers.wait(guard));
-            }
-            Woken::Maybe
-        }
-
-        /// Wakes every thread that sleeps in [`wait`](Self::wait).
-        pub fn wake_all(&self) {
-            let _guard = self.queue.lock.lock();
-            self.queue.sleepers.notify_all();
-        }
-    }
-}
+mod model;
 
 #[cfg(all(test, not(qemu_loom)))]
 mod tests {

@@ -45,6 +45,76 @@ macro_rules! mutants {
 }
 
 mutants! {
+    // futex
+    /// The model of the kernel compares the word before it takes the lock of its queue.
+    FutexComparesTooEarly = "futex-compares-too-early",
+
+    // event
+    /// The setter looks at the state before its condition is visible.
+    EventSetWithoutStoreLoad = "event-set-without-store-load",
+    /// The setter does not publish what it wrote before.
+    EventSetWithoutRelease = "event-set-without-release",
+    /// The setter replaces the state by a load and a store.
+    EventSetInTwoSteps = "event-set-in-two-steps",
+    /// The waiter looks at its condition before the reset is visible.
+    EventResetWithoutStoreLoad = "event-reset-without-store-load",
+    /// The reset forgets that somebody sleeps.
+    EventResetForgetsSleepers = "event-reset-forgets-sleepers",
+    /// A waiter that finds the event set does not see what was written before.
+    EventWaitWithoutAcquire = "event-wait-without-acquire",
+    /// A waiter that finds the event set while it marks it does not see what was written before.
+    EventMarkWithoutAcquire = "event-mark-without-acquire",
+    /// The waiter marks the event by a plain store.
+    EventMarkByStore = "event-mark-by-store",
+    /// The waiter sleeps without having marked the event.
+    EventSleepsUnmarked = "event-sleeps-unmarked",
+    /// Whoever only asks does not see what was written before the event was set.
+    EventIsSetWithoutAcquire = "event-is-set-without-acquire",
+
+    // rcu::reader
+    /// A section begins without a fence between the slot and its first read.
+    RcuEnterWithoutFence = "rcu-enter-without-fence",
+    /// A section ends without a fence between the slot and the look at `waiting`.
+    RcuLeaveWithoutFence = "rcu-leave-without-fence",
+    /// The end of a section does not release its reads.
+    RcuLeaveWithoutRelease = "rcu-leave-without-release",
+    /// The writer reads slots relaxed, as QEMU does: a data race that arm64 hides.
+    RcuScanWithoutAcquire = "rcu-scan-without-acquire",
+    /// The reader wakes the writer first and takes `waiting` back afterwards.
+    RcuWakesBeforeClearing = "rcu-wakes-before-clearing",
+
+    // rcu::grace
+    /// The writer counts on without a fence after the caller's new pointer.
+    RcuCountsWithoutFence = "rcu-counts-without-fence",
+    /// The writer looks at the slots without a fence after `waiting`.
+    RcuScanWithoutFence = "rcu-scan-without-fence",
+    /// The writer says that it waits after it has looked at the slots.
+    RcuWaitsAfterScan = "rcu-waits-after-scan",
+    /// The writer resets its event after it has looked at the slots.
+    RcuResetsAfterScan = "rcu-resets-after-scan",
+    /// The counter stays as it is: a section that begins during a grace period looks like an old one.
+    RcuCountsNothing = "rcu-counts-nothing",
+
+    // rcu::callback
+    /// The queue is told of a function before that is in it.
+    RcuSetsBeforeQueueing = "rcu-sets-before-queueing",
+    /// The server resets its event after it has looked at the queue.
+    RcuServerResetsAfterLook = "rcu-server-resets-after-look",
+    /// Functions are called without a grace period.
+    RcuCallsAtOnce = "rcu-calls-at-once",
+    /// Functions that come during a grace period are called at its end.
+    RcuCallsLatecomers = "rcu-calls-latecomers",
+    /// Two threads call functions at the same time.
+    RcuCallsWithoutLock = "rcu-calls-without-lock",
+
+    // rcu::cell
+    /// The reader does not see what is behind the pointer.
+    RcuReadWithoutAcquire = "rcu-read-without-acquire",
+    /// The writer does not publish what is behind the pointer.
+    RcuReplaceWithoutRelease = "rcu-replace-without-release",
+    /// The writer does not see what is behind the pointer that it takes out.
+    RcuReplaceWithoutAcquire = "rcu-replace-without-acquire",
+
     // aio::notify
     /// The waker looks at `notify_me` without a fence after publishing its work.
     NotifyWithoutFence = "notify-without-fence",
@@ -80,6 +150,15 @@ pub fn fence_unless(mutant: Mutant) {
 pub fn unless(mutant: Mutant, necessary: Ordering, weaker: Ordering) -> Ordering {
     imp::pause();
     if imp::is_on(mutant) { weaker } else { necessary }
+}
+
+/// Does what is `necessary`, or what is `weaker` if `mutant` is on: for the order of steps, and steps that must be one.
+#[inline(always)]
+pub fn either<T>(mutant: Mutant, necessary: impl FnOnce() -> T, weaker: impl FnOnce() -> T) -> T {
+    imp::pause();
+    let result = if imp::is_on(mutant) { weaker() } else { necessary() };
+    imp::pause();
+    result
 }
 
 #[cfg(not(any(qemu_loom, feature = "mutants")))]

@@ -57,6 +57,49 @@ macro_rules! killed_by {
 }
 
 killed_by! {
+    futex_compares_too_early: FutexComparesTooEarly => crate::event::loom_tests::set_against_reset_and_wait,
+
+    event_set_without_store_load: EventSetWithoutStoreLoad => crate::event::loom_tests::set_against_reset_and_wait,
+    event_set_without_release: EventSetWithoutRelease
+        => crate::event::loom_tests::what_was_written_before_set_is_seen_by_who_waits,
+    event_set_in_two_steps: EventSetInTwoSteps => crate::event::loom_tests::set_against_reset_and_wait,
+    event_reset_without_store_load: EventResetWithoutStoreLoad => crate::event::loom_tests::set_against_reset_and_wait,
+    event_reset_forgets_sleepers: EventResetForgetsSleepers
+        => crate::event::loom_tests::a_reset_leaves_sleepers_to_the_next_set,
+    event_wait_without_acquire: EventWaitWithoutAcquire
+        => crate::event::loom_tests::what_was_written_before_set_is_seen_by_who_waits,
+    event_mark_without_acquire: EventMarkWithoutAcquire
+        => crate::event::loom_tests::what_was_written_before_set_is_seen_by_who_waits,
+    event_mark_by_store: EventMarkByStore => crate::event::loom_tests::set_against_reset_and_wait,
+    event_sleeps_unmarked: EventSleepsUnmarked => crate::event::loom_tests::set_against_reset_and_wait,
+    event_is_set_without_acquire: EventIsSetWithoutAcquire
+        => crate::event::loom_tests::what_was_written_before_set_is_seen_by_who_asks,
+
+    rcu_enter_without_fence: RcuEnterWithoutFence => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_leave_without_fence: RcuLeaveWithoutFence => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_leave_without_release: RcuLeaveWithoutRelease => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_scan_without_acquire: RcuScanWithoutAcquire => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_wakes_before_clearing: RcuWakesBeforeClearing
+        => crate::rcu::loom_tests::two_grace_periods_against_two_sections,
+
+    rcu_counts_without_fence: RcuCountsWithoutFence => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_scan_without_fence: RcuScanWithoutFence => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_waits_after_scan: RcuWaitsAfterScan => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_resets_after_scan: RcuResetsAfterScan => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+    rcu_counts_nothing: RcuCountsNothing => crate::rcu::loom_tests::a_reader_never_sees_a_freed_value,
+
+    rcu_sets_before_queueing: RcuSetsBeforeQueueing => crate::rcu::loom_tests::the_server_is_woken,
+    rcu_server_resets_after_look: RcuServerResetsAfterLook => crate::rcu::loom_tests::the_server_is_woken,
+    rcu_calls_at_once: RcuCallsAtOnce => crate::rcu::loom_tests::a_reader_against_the_server,
+    rcu_calls_latecomers: RcuCallsLatecomers
+        => crate::rcu::loom_tests::a_function_that_comes_late_waits_for_its_own_grace_period,
+    rcu_calls_without_lock: RcuCallsWithoutLock => crate::rcu::loom_tests::two_threads_drain_without_a_server,
+
+    rcu_read_without_acquire: RcuReadWithoutAcquire => crate::rcu::loom_tests::a_new_value_is_seen_whole,
+    rcu_replace_without_release: RcuReplaceWithoutRelease => crate::rcu::loom_tests::a_new_value_is_seen_whole,
+    rcu_replace_without_acquire: RcuReplaceWithoutAcquire
+        => crate::rcu::loom_tests::who_replaces_sees_what_another_thread_put_in,
+
     notify_without_fence: NotifyWithoutFence => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
     announce_without_fence: AnnounceWithoutFence => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
     announce_by_read_modify_write: AnnounceByReadModifyWrite

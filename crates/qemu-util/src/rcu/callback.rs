@@ -11,6 +11,7 @@ use std::mem::ManuallyDrop;
 
 use super::{domain, grace, reader};
 use crate::event::{EventState, QemuEvent};
+use crate::mutant::{Mutant, either, is_on};
 use crate::panics::{self, contain};
 use crate::primitive::{Arc, Mutex, thread, thread_local};
 
@@ -29,6 +30,8 @@ pub(super) struct Callbacks {
     /// Held while functions are called: they are called in the order in which they were queued. The holder alone takes
     /// functions out of the queue.
     calling: Mutex<()>,
+    #[cfg(qemu_loom)]
+    model: model::State,
 }
 
 struct Queue {
@@ -53,11 +56,13 @@ impl Callbacks {
             queue: Mutex::new(Queue { functions: Vec::new(), is_served: false }),
             queued: QemuEvent::new(false),
             calling: Mutex::new(()),
+            model: model::State::new(),
         }
     }
 
     /// Queues a function; says whether a thread will call it.
     fn push(&self, function: Callback) -> bool {
+        either(Mutant::RcuSetsBeforeQueueing, || (), || self.queued.set());
         let mut queue = self.queue.lock();
         queue.functions.push(function);
         if !queue.is_served {
@@ -65,30 +70,47 @@ impl Callbacks {
         }
         let is_served = queue.is_served;
         drop(queue);
-        self.queued.set();
+        either(Mutant::RcuSetsBeforeQueueing, || self.queued.set(), || ());
         is_served
     }
 
     fn serve(&self) {
         loop {
-            self.queued.reset();
-            if !self.call_queued() {
-                self.queued.wait();
+            either(Mutant::RcuServerResetsAfterLook, || self.queued.reset(), || ());
+            let is_over = self.is_over();
+            if self.call_queued() {
+                continue;
             }
+            if is_over {
+                return;
+            }
+            either(Mutant::RcuServerResetsAfterLook, || (), || self.queued.reset());
+            self.queued.wait();
         }
+    }
+
+    /// Whether the thread may end: never, except in a model, which lasts as long as its threads.
+    #[cfg(not(qemu_loom))]
+    #[inline]
+    #[expect(clippy::unused_self, reason = "the signature of the model's")]
+    fn is_over(&self) -> bool {
+        false
     }
 
     /// Calls what is queued, after one grace period for all of it; says whether there was anything.
     fn call_queued(&self) -> bool {
-        let _in_order = self.calling.lock();
+        let _in_order = either(Mutant::RcuCallsWithoutLock, || Some(self.calling.lock()), || None);
         let n_functions = self.queue.lock().functions.len();
         if n_functions == 0 {
             return false;
         }
         // They stay in the queue meanwhile: should this panic, nothing is lost.
-        grace::synchronize();
+        either(Mutant::RcuCallsAtOnce, grace::synchronize, || ());
         // Those that came meanwhile are behind them, and have to wait for a grace period of their own.
-        let functions: Vec<_> = self.queue.lock().functions.drain(..n_functions).collect();
+        let mut queue = self.queue.lock();
+        let n_functions = if is_on(Mutant::RcuCallsLatecomers) { queue.functions.len() } else { n_functions };
+        let functions: Vec<_> = queue.functions.drain(..n_functions).collect();
+        drop(queue);
         let outer = CALLS.with(|calls| calls.replace(true));
         for function in functions {
             // The functions of others are not to suffer from a panic.
@@ -104,11 +126,17 @@ impl Callbacks {
 }
 
 fn start_server() -> bool {
+    #[cfg(qemu_loom)]
+    if domain().callbacks.model.has_no_threads() {
+        return false;
+    }
     let builder = thread::Builder::new().name("call_rcu".to_owned());
     let started = builder.spawn(|| {
         let _serving = Serving;
         domain().callbacks.serve();
     });
+    #[cfg(qemu_loom)]
+    let started = started.map(|server| domain().callbacks.model.keep(server));
     started.is_ok()
 }
 
@@ -155,6 +183,12 @@ pub fn drain_call_rcu() {
     }
     called.wait();
 }
+
+#[cfg(qemu_loom)]
+mod model;
+
+#[cfg(all(test, qemu_loom))]
+pub(super) use model::{end_server, forbid_threads};
 
 /// What the end of the thread would do.
 #[cfg(all(test, not(qemu_loom)))]

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{RcuGuard, call_rcu, synchronize};
+use crate::mutant::{Mutant, unless};
 use crate::primitive::Arc;
 use crate::primitive::atomic::{AtomicPtr, Ordering};
 
@@ -30,7 +31,8 @@ impl<T> RcuCell<T> {
     #[inline]
     pub fn read<'a>(&'a self, _guard: &'a RcuGuard) -> &'a T {
         // Ordering: Acquire; what the writer put behind the pointer is visible. [pair: rcu.publish-read]
-        let value = self.value.load(Ordering::Acquire);
+        let acquire = unless(Mutant::RcuReadWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        let value = self.value.load(acquire);
         // SAFETY: the pointer comes from `Box::into_raw`.
         // - it is freed only a grace period after it was replaced, and the guard's section began before that is over,
         //   or by `drop`, which the borrow of the cell excludes;
@@ -43,7 +45,8 @@ impl<T> RcuCell<T> {
         let new = Box::into_raw(Box::new(value));
         // Ordering: AcqRel; Release: the new value before its pointer; Acquire: the old value, which another thread
         // may have put in, is going to be dropped by us. [pair: rcu.publish-read]
-        self.value.swap(new, Ordering::AcqRel)
+        let ordering = unless(Mutant::RcuReplaceWithoutRelease, Ordering::AcqRel, Ordering::Acquire);
+        self.value.swap(new, unless(Mutant::RcuReplaceWithoutAcquire, ordering, Ordering::Release))
     }
 
     /// Puts `value` in and returns the old one, after waiting until no reader uses it.

@@ -1,7 +1,9 @@
 //! Grace periods: waiting until every section that had begun is over.
 
+use super::reader::SlotRef;
 use super::{domain, fence, reader};
 use crate::event::{EventState, QemuEvent};
+use crate::mutant::{Mutant, either, is_on};
 use crate::primitive::Mutex;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
@@ -46,19 +48,20 @@ impl Grace {
         let _one_at_a_time = self.writer.lock();
         // What the caller wrote, the new pointer, before the readers' slots are read and before the counter is written:
         // a reader that has the new counter sees the new pointer. [pair: rcu.light-heavy]
-        fence::heavy();
+        either(Mutant::RcuCountsWithoutFence, fence::heavy, || ());
         // Ordering: Relaxed; the lock makes this thread the only writer, and the heavy fences order the store.
-        let counter = self.counter.load(Ordering::Relaxed) + STEP;
+        let step = if is_on(Mutant::RcuCountsNothing) { 0 } else { STEP };
+        let counter = self.counter.load(Ordering::Relaxed) + step;
         self.counter.store(counter, Ordering::Relaxed);
 
         let mut readers = domain().registry.snapshot();
         loop {
             // The event is reset before the slots are looked at: a reader that leaves after that look sets it again.
-            self.left.reset();
-            readers.iter().for_each(|slot| slot.set_waiting(true));
+            either(Mutant::RcuResetsAfterScan, || self.left.reset(), || ());
+            either(Mutant::RcuWaitsAfterScan, || announce(&readers), || ());
             // `waiting` before the look at the slots, and the slots before anything that the caller frees.
             // [pair: rcu.light-heavy]
-            fence::heavy();
+            either(Mutant::RcuScanWithoutFence, fence::heavy, || ());
             readers.retain(|slot| {
                 let holds_up = slot.holds_up(counter);
                 if !holds_up {
@@ -69,9 +72,16 @@ impl Grace {
             if readers.is_empty() {
                 return;
             }
+            either(Mutant::RcuWaitsAfterScan, || (), || announce(&readers));
+            either(Mutant::RcuResetsAfterScan, || (), || self.left.reset());
             self.left.wait();
         }
     }
+}
+
+/// Says to the readers that a writer waits for them.
+fn announce(readers: &[SlotRef]) {
+    readers.iter().for_each(|slot| slot.set_waiting(true));
 }
 
 /// Waits until every read-side section that had begun when this was called is over.

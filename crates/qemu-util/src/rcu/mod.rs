@@ -98,4 +98,4 @@ fn domain() -> &'static Domain {
 mod tests;
 
 #[cfg(all(test, qemu_loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;

@@ -13,6 +13,7 @@
 use std::marker::PhantomData;
 
 use super::{domain, fence};
+use crate::mutant::{Mutant, either, unless};
 use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::primitive::{CachePadded, Mutex, thread_local};
 
@@ -29,7 +30,8 @@ impl Slot {
     pub(super) fn holds_up(&self, counter: u64) -> bool {
         // Ordering: Acquire; when the owner has left, its reads are over before the writer frees what they read.
         // A relaxed load would be a data race by the language, which arm64 happens to hide. [pair: rcu.leave-free]
-        let seen = self.counter.load(Ordering::Acquire);
+        let acquire = unless(Mutant::RcuScanWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        let seen = self.counter.load(acquire);
         seen != 0 && seen != counter
     }
 
@@ -53,7 +55,7 @@ impl Slot {
             // one: the writers wait for it.
             self.counter.store(domain().grace.current(), Ordering::Relaxed);
             // The slot before every read of the section. [pair: rcu.light-heavy]
-            fence::light();
+            either(Mutant::RcuEnterWithoutFence, fence::light, || ());
         }
     }
 
@@ -64,9 +66,9 @@ impl Slot {
         self.depth.store(depth, Ordering::Relaxed);
         if depth == 0 {
             // Ordering: Release; the reads of the section are over before a writer sees the 0. [pair: rcu.leave-free]
-            self.counter.store(0, Ordering::Release);
+            self.counter.store(0, unless(Mutant::RcuLeaveWithoutRelease, Ordering::Release, Ordering::Relaxed));
             // The 0 before the look at `waiting`. [pair: rcu.light-heavy]
-            fence::light();
+            either(Mutant::RcuLeaveWithoutFence, fence::light, || ());
             // Ordering: Relaxed; ordered by the fence.
             if self.waiting.load(Ordering::Relaxed) {
                 self.wake_writer();
@@ -80,9 +82,11 @@ impl Slot {
 
     #[cold]
     fn wake_writer(&self) {
-        // Ordering: Relaxed; a writer that sets it again meanwhile looks at the counter afterwards, which is 0.
-        self.waiting.store(false, Ordering::Relaxed);
-        domain().grace.reader_left();
+        // In this order: were the flag taken back later, that could undo what the writer, woken, says for its next look.
+        // Ordering: Relaxed; the event's fence orders it before whatever the woken writer does.
+        let clear = || self.waiting.store(false, Ordering::Relaxed);
+        let wake = || domain().grace.reader_left();
+        either(Mutant::RcuWakesBeforeClearing, || (clear(), wake()), || (wake(), clear()));
     }
 
     fn is_inside(&self) -> bool {
@@ -101,7 +105,7 @@ impl Slot {
     }
 }
 
-type SlotRef = &'static CachePadded<Slot>;
+pub(super) type SlotRef = &'static CachePadded<Slot>;
 
 /// All slots of the domain.
 pub(super) struct Registry(Mutex<Slots>);
