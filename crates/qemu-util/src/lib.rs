@@ -25,6 +25,10 @@ pub mod primitive;
 
 pub mod mutant;
 
+#[cfg(qemu_loom)]
+#[doc(hidden)]
+pub mod model;
+
 mod panics;
 
 pub mod futex;

@@ -124,6 +124,91 @@ mutants! {
     AnnounceByReadModifyWrite = "announce-by-read-modify-write",
     /// The waker never writes the eventfd.
     NotifyNeverWrites = "notify-never-writes",
+    /// An announcement inside another one does not count: its end makes the outer one look as if it were over.
+    AnnounceDoesNotCount = "announce-does-not-count",
+    /// The flag is cleared before the eventfd is drained.
+    AcceptClearsBeforeDraining = "accept-clears-before-draining",
+    // aio::poll
+    /// The sleeper relies on what it saw before it announced itself.
+    LookBeforeAnnounce = "look-before-announce",
+    /// A poll that does not block takes the eventfd's signal, and leaves the flag.
+    PollWithoutBlockingDrains = "poll-without-blocking-drains",
+    // aio::core
+    /// The loop is told before there is something to find.
+    NotifyBeforePublish = "notify-before-publish",
+    /// A kick does not release what its thread wrote.
+    KickWithoutRelease = "kick-without-release",
+    /// The loop does not acquire what the thread that kicked it wrote.
+    TakeKickWithoutAcquire = "take-kick-without-acquire",
+    /// A kick is a store, which ends the release sequence of the kick before it.
+    KickByStore = "kick-by-store",
+    // aio::bh
+    /// Scheduling does not release what its thread wrote.
+    BhScheduleWithoutRelease = "bh-schedule-without-release",
+    /// Scheduling does not acquire that the node is off the list.
+    BhScheduleWithoutAcquire = "bh-schedule-without-acquire",
+    /// Taking a node off the list does not release that it is.
+    BhDequeueWithoutRelease = "bh-dequeue-without-release",
+    /// Taking a node off the list does not acquire what those wrote who scheduled it again.
+    BhDequeueWithoutAcquire = "bh-dequeue-without-acquire",
+    /// The node is on the list before it is marked as scheduled.
+    BhScheduledAfterPush = "bh-scheduled-after-push",
+    /// Who finds the node on the list does not notify.
+    BhNotifiesOnlyAfterPush = "bh-notifies-only-after-push",
+    /// Deleting marks the node, and leaves the function where it is.
+    BhDeleteKeepsFunction = "bh-delete-keeps-function",
+    // aio::timer
+    /// The loop is told before the timer is armed.
+    TimerKicksBeforeArming = "timer-kicks-before-arming",
+    // aio::fd
+    /// The number of the list does not release the list.
+    GenerationWithoutRelease = "generation-without-release",
+    /// The reader of the number does not acquire the list.
+    GenerationWithoutAcquire = "generation-without-acquire",
+    /// The number changes before the list.
+    GenerationBeforeList = "generation-before-list",
+    /// The loop is told before the handler is on the list.
+    FdKicksBeforeAdding = "fd-kicks-before-adding",
+    // task::state
+    /// A waker does not release what its thread wrote.
+    TaskWakeWithoutRelease = "task-wake-without-release",
+    /// A waker does not acquire that the task is off the list.
+    TaskWakeWithoutAcquire = "task-wake-without-acquire",
+    /// The poll does not acquire what the wakers wrote.
+    TaskBeginWithoutAcquire = "task-begin-without-acquire",
+    /// The end of a poll does not release that the task is off the list.
+    TaskPendingWithoutRelease = "task-pending-without-release",
+    /// The mark that the task was woken is removed after its poll, not before.
+    TaskBeginKeepsScheduled = "task-begin-keeps-scheduled",
+    /// Who shuts the context down does not acquire what the last poll did to the future.
+    TaskSeizeWithoutAcquire = "task-seize-without-acquire",
+    // task::join
+    /// Who joins is woken before the result is there.
+    JoinWakesBeforeResult = "join-wakes-before-result",
+    // task::block_on
+    /// A waker does not release what its thread wrote.
+    WokenWithoutRelease = "woken-without-release",
+    /// The caller does not acquire what the wakers wrote.
+    TakeWokenWithoutAcquire = "take-woken-without-acquire",
+    /// A wake-up is a store, which ends the release sequence of the one before it.
+    WokenByStore = "woken-by-store",
+    /// The loop is kicked before the flag is set.
+    KickBeforeWoken = "kick-before-woken",
+    // qemu_block::aio::pool
+    /// A worker whose time has run out exits without looking at the queue once more.
+    PoolTimeOutWithoutLook = "pool-time-out-without-look",
+    /// A worker looks at the queue in one critical section and uncounts itself in the next.
+    PoolUncountsLater = "pool-uncounts-later",
+    /// A submitter relies on any sleeper, however many jobs are queued already.
+    PoolTrustsIdle = "pool-trusts-idle",
+    /// A submitter whose thread did not start leaves the queue to nobody.
+    PoolForgetsFailedStart = "pool-forgets-failed-start",
+    /// Closing the pool wakes one sleeper.
+    PoolClosesQuietly = "pool-closes-quietly",
+    /// A job does not say that it was the last one to run inline.
+    PoolEndsQuietly = "pool-ends-quietly",
+    /// Who awaits the job is woken before the result is there.
+    PoolWakesBeforeResult = "pool-wakes-before-result",
 }
 
 /// Whether `mutant` is on. Always false in a shipped build.
@@ -174,7 +259,7 @@ mod imp {
 
 /// The variable that names the mutant.
 #[cfg(any(qemu_loom, feature = "mutants"))]
-const VARIABLE: &str = "QEMU_UTIL_MUTANT";
+pub(crate) const VARIABLE: &str = "QEMU_UTIL_MUTANT";
 
 #[cfg(any(qemu_loom, feature = "mutants"))]
 mod imp {

@@ -8,8 +8,9 @@
 //! |---|---|---|
 //! | [`atomic`] | `core::sync::atomic` | `loom::sync::atomic` |
 //! | [`UnsafeCell`] | a zero-cost wrapper | detects concurrent access |
-//! | [`Mutex`], [`Condvar`] | without poisoning | without poisoning; a timed wait waits for ever |
+//! | [`Mutex`], [`Condvar`] | without poisoning | without poisoning; the model says when a wait times out |
 //! | [`thread`], [`hint`] | `std` | `loom`; a spin hint yields |
+//! | [`clock`] | `std` | each look at the clock takes a fixed time |
 //! | [`Arc`], [`Weak`], [`OnceLock`] | `std` | `std`: reference counts are not part of any model |
 //!
 //! Store→load ordering is always written with `fence(SeqCst)`: loom treats `SeqCst` accesses as `AcqRel`, but models
@@ -35,6 +36,47 @@ pub mod hint {
     pub use loom::hint::spin_loop;
     #[cfg(not(qemu_loom))]
     pub use std::hint::spin_loop;
+}
+
+/// The time, for code that waits for it to pass.
+pub mod clock {
+    #[cfg(qemu_loom)]
+    pub use model::Instant;
+    #[cfg(not(qemu_loom))]
+    pub use std::time::Instant;
+
+    #[cfg(qemu_loom)]
+    mod model {
+        use std::cell::Cell;
+        use std::time::Duration;
+
+        /// How long a look at the clock takes.
+        const LOOK: Duration = Duration::from_micros(3);
+
+        loom::thread_local! {
+            /// How often the thread has looked: the time, which is thereby the same whenever an execution is repeated.
+            static LOOKS: Cell<u32> = Cell::new(0);
+        }
+
+        /// A point in the time of one thread.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Instant(u32);
+
+        impl Instant {
+            /// The present.
+            pub fn now() -> Self {
+                LOOKS.with(|looks| {
+                    looks.set(looks.get() + 1);
+                    Self(looks.get())
+                })
+            }
+
+            /// How long ago this was.
+            pub fn elapsed(&self) -> Duration {
+                LOOK * (Self::now().0 - self.0)
+            }
+        }
+    }
 }
 
 /// Threads.
@@ -142,7 +184,12 @@ fn imp_poison<G>(poisoned: std::sync::PoisonError<G>) -> G {
 
 /// A condition variable for [`Mutex`].
 #[derive(Debug, Default)]
-pub struct Condvar(imp::Condvar);
+pub struct Condvar(
+    imp::Condvar,
+    /// Somebody's time has run out, and nobody has reported it yet.
+    #[cfg(qemu_loom)]
+    atomic::AtomicBool,
+);
 
 impl Condvar {
     /// A condition variable without waiters.
@@ -154,7 +201,7 @@ impl Condvar {
     /// A condition variable without waiters.
     #[cfg(qemu_loom)]
     pub fn new() -> Self {
-        Self(imp::Condvar::new())
+        Self(imp::Condvar::new(), atomic::AtomicBool::new(false))
     }
 
     /// Releases the lock, waits for a notification and takes the lock again; may return without a reason.
@@ -163,6 +210,7 @@ impl Condvar {
     }
 
     /// As [`wait`](Self::wait), for `timeout` at most; the flag says whether the time ran out.
+    #[cfg(not(qemu_loom))]
     pub fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -170,6 +218,29 @@ impl Condvar {
     ) -> (MutexGuard<'a, T>, bool) {
         let (guard, result) = self.0.wait_timeout(guard, timeout).unwrap_or_else(imp_poison);
         (guard, result.timed_out())
+    }
+
+    /// As [`wait`](Self::wait), until [`run_out_of_time`](Self::run_out_of_time) is called at most.
+    #[cfg(qemu_loom)]
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        _timeout: std::time::Duration,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let guard = self.wait(guard);
+        // Ordering: Relaxed; time orders nothing.
+        (guard, self.1.swap(false, atomic::Ordering::Relaxed))
+    }
+
+    /// The time of the waiters has run out. A model calls this from a thread of its own, so that it happens at any point.
+    ///
+    /// One of those who wait says so when it returns, the others return without a reason. If nobody waits now it is the
+    /// next one to return: a notification that comes at the same moment as the end of the time may go unnoticed.
+    #[cfg(qemu_loom)]
+    pub fn run_out_of_time(&self) {
+        // Ordering: Relaxed; time orders nothing.
+        self.1.store(true, atomic::Ordering::Relaxed);
+        self.notify_all();
     }
 
     /// Wakes one waiter.

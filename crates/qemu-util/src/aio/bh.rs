@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::core::Core;
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::atomic::{AtomicU32, Ordering};
 use crate::primitive::{Arc, Mutex};
 use crate::push_list::{Link, Linked, ListState, PushList, Pushed};
@@ -48,7 +49,7 @@ pub(crate) enum Urgency {
 /// What the one who scheduled has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-enum Enqueue {
+pub(crate) enum Enqueue {
     Push,
     OnTheList,
 }
@@ -67,7 +68,7 @@ struct Flags(AtomicU32);
 impl Flags {
     fn schedule(&self, urgency: Urgency) -> Enqueue {
         let scheduled = |old: u32| {
-            let wanted = old | PENDING | SCHEDULED;
+            let wanted = old | PENDING | if is_on(Mutant::BhScheduledAfterPush) { 0 } else { SCHEDULED };
             match urgency {
                 Urgency::Now => wanted & !IDLE,
                 // Whoever wanted it at once still gets it at once.
@@ -78,9 +79,11 @@ impl Flags {
         // Ordering: AcqRel; Acquire: the previous dequeue is over before the node is pushed again; Release: when the
         // node is on the list already, what the caller wrote is visible to the call. Relaxed for the first look.
         // [pair: bh.schedule-dequeue]
+        let acq_rel = unless(Mutant::BhScheduleWithoutRelease, Ordering::AcqRel, Ordering::Acquire);
+        let acq_rel = unless(Mutant::BhScheduleWithoutAcquire, acq_rel, Ordering::Release);
         let mut old = self.0.load(Ordering::Relaxed);
         loop {
-            match self.0.compare_exchange_weak(old, scheduled(old), Ordering::AcqRel, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(old, scheduled(old), acq_rel, Ordering::Relaxed) {
                 Ok(_) if old & PENDING == 0 => return Enqueue::Push,
                 Ok(_) => return Enqueue::OnTheList,
                 Err(now) => old = now,
@@ -102,7 +105,9 @@ impl Flags {
     fn dequeue(&self) -> Dequeued {
         // Ordering: AcqRel; Acquire: what was written before the node was scheduled, by whomever, is visible to the
         // call; Release: the node is off the list before somebody else may push it. [pair: bh.schedule-dequeue]
-        let old = self.0.fetch_and(!(PENDING | SCHEDULED | IDLE), Ordering::AcqRel);
+        let acq_rel = unless(Mutant::BhDequeueWithoutRelease, Ordering::AcqRel, Ordering::Acquire);
+        let acq_rel = unless(Mutant::BhDequeueWithoutAcquire, acq_rel, Ordering::Release);
+        let old = self.0.fetch_and(!(PENDING | SCHEDULED | IDLE), acq_rel);
         if old & (SCHEDULED | DELETED) != SCHEDULED {
             return Dequeued::Skip;
         }
@@ -157,6 +162,9 @@ impl Node {
 
     fn delete(&self) {
         self.flags.delete();
+        if is_on(Mutant::BhDeleteKeepsFunction) {
+            return;
+        }
         if let Call::Many(function) = &self.call {
             let function = function.lock().take();
             // Outside the lock: the function may own handles whose drop comes back here.
@@ -198,9 +206,11 @@ impl BhQueue {
         Self { pushed: PushList::new(), taken: Mutex::new(VecDeque::new()) }
     }
 
-    /// Schedules `node`. The caller notifies the loop afterwards.
-    pub(crate) fn schedule(&self, node: &Arc<Node>, urgency: Urgency) {
-        if node.flags.schedule(urgency) == Enqueue::Push {
+    /// Schedules `node`. The caller notifies the loop afterwards, also when the node was on the list: it may have been
+    /// cancelled there, or be idle, and the loop asleep all the same.
+    pub(crate) fn schedule(&self, node: &Arc<Node>, urgency: Urgency) -> Enqueue {
+        let enqueue = node.flags.schedule(urgency);
+        if enqueue == Enqueue::Push {
             // SAFETY: PENDING, which we have just set, keeps everybody else from pushing the node, and the home thread
             // clears it after it has taken the node off the list.
             let pushed = unsafe { self.pushed.push(Arc::clone(node)) };
@@ -212,6 +222,11 @@ impl BhQueue {
         // notification may find nothing, and the call waits for the other thread: it is late by as long as that thread
         // is interrupted, never lost, since that thread has nothing to do but push and notify, takes no lock and runs
         // no foreign code on the way.
+        if is_on(Mutant::BhScheduledAfterPush) {
+            // Ordering: Relaxed; a mutant.
+            node.flags.0.fetch_or(SCHEDULED, Ordering::Relaxed);
+        }
+        enqueue
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -5,13 +5,14 @@
 
 use std::io;
 
-use super::bh::{BhQueue, Node, Urgency};
+use super::bh::{BhQueue, Enqueue, Node, Urgency};
 use super::fd::Handlers;
 use super::home::Home;
 use super::monitor::Monitor;
 use super::notify::Notifier;
 use super::polling::AdaptivePolling;
 use super::timer::Timers;
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::Arc;
 use crate::primitive::atomic::{AtomicBool, Ordering};
 use crate::task::TaskQueue;
@@ -55,17 +56,29 @@ impl Core {
 
     /// Schedules a bottom half and wakes the loop if it sleeps.
     pub(crate) fn schedule(&self, node: &Arc<Node>, urgency: Urgency) {
-        self.bhs.schedule(node, urgency);
-        self.notify();
+        if is_on(Mutant::NotifyBeforePublish) {
+            self.notify();
+        }
+        let enqueue = self.bhs.schedule(node, urgency);
+        let is_told = is_on(Mutant::NotifyBeforePublish)
+            || (is_on(Mutant::BhNotifiesOnlyAfterPush) && enqueue == Enqueue::OnTheList);
+        if !is_told {
+            self.notify();
+        }
     }
 
     /// Makes the loop go round once, and a blocking poll return.
     ///
     /// A flag and not a bottom half: there is nothing that one thread could begin and another one had to wait for.
     pub(crate) fn kick(&self) {
-        // Ordering: AcqRel; Release: what the caller wrote is visible after the poll that takes the kick; as a
-        // read-modify-write it carries on the release of earlier kicks. [pair: core.kick]
-        self.kicked.swap(true, Ordering::AcqRel);
+        // Ordering: Release; what the caller wrote is visible after the poll that takes the kick. A read-modify-write,
+        // so that it carries on the release of earlier kicks, which that poll takes as well. [pair: core.kick]
+        let release = unless(Mutant::KickWithoutRelease, Ordering::Release, Ordering::Relaxed);
+        if is_on(Mutant::KickByStore) {
+            self.kicked.store(true, release);
+        } else {
+            self.kicked.swap(true, release);
+        }
         self.notify();
     }
 
@@ -80,7 +93,7 @@ impl Core {
         // The look only spares the swap: a kick that is missed here is found before the next sleep.
         if self.is_kicked() {
             // Ordering: Acquire; see `kick`. [pair: core.kick]
-            self.kicked.swap(false, Ordering::Acquire);
+            self.kicked.swap(false, unless(Mutant::TakeKickWithoutAcquire, Ordering::Acquire, Ordering::Relaxed));
         }
     }
 

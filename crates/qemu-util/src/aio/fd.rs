@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::PollFlags;
 
 use super::core::Core;
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::primitive::{Arc, Mutex};
 use crate::rcu::{RcuCell, RcuGuard};
@@ -168,18 +169,34 @@ impl Handlers {
         self.list.read(guard)
     }
 
-    #[cfg_attr(qemu_loom, expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    #[cfg_attr(all(qemu_loom, not(test)), expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
     pub(super) fn generation(&self) -> u64 {
         // Ordering: Acquire; the list is at least as new as the number. [pair: fd.generation]
-        self.generation.load(Ordering::Acquire)
+        self.generation.load(unless(Mutant::GenerationWithoutAcquire, Ordering::Acquire, Ordering::Relaxed))
     }
 
     /// Replaces the list; `_writer` is the held lock.
     fn publish(&self, list: Vec<Arc<Handler>>, _writer: &Writer) {
         // Ordering: Relaxed; for information only.
         self.len.store(list.len(), Ordering::Relaxed);
+        if is_on(Mutant::GenerationBeforeList) {
+            self.bump_generation();
+        }
+        self.replace(list);
+        if !is_on(Mutant::GenerationBeforeList) {
+            self.bump_generation();
+        }
+    }
+
+    #[cfg(not(qemu_loom))]
+    fn replace(&self, list: Vec<Arc<Handler>>) {
         self.list.replace(list);
-        self.bump_generation();
+    }
+
+    /// In a model the old list is freed here: the thread that would do it never ends.
+    #[cfg(qemu_loom)]
+    fn replace(&self, list: Vec<Arc<Handler>>) {
+        drop(self.list.replace_and_wait(list));
     }
 
     /// How many handlers there are; for information, from any thread.
@@ -190,10 +207,10 @@ impl Handlers {
 
     fn bump_generation(&self) {
         // Ordering: Release; the list before the number. [pair: fd.generation]
-        self.generation.fetch_add(1, Ordering::Release);
+        self.generation.fetch_add(1, unless(Mutant::GenerationWithoutRelease, Ordering::Release, Ordering::Relaxed));
     }
 
-    fn add(&self, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Arc<Handler> {
+    pub(super) fn add(&self, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Arc<Handler> {
         let mut writer = self.writer.lock();
         let handler = Arc::new(Handler {
             id: writer.next_id,
@@ -278,9 +295,14 @@ pub struct FdHandler {
 
 impl FdHandler {
     pub(super) fn new(core: Arc<Core>, fd: Arc<OwnedFd>, callbacks: FdCallbacks) -> Self {
+        if is_on(Mutant::FdKicksBeforeAdding) {
+            core.kick();
+        }
         let handler = core.handlers.add(fd, callbacks);
         // The loop may be asleep on the list as it was.
-        core.kick();
+        if !is_on(Mutant::FdKicksBeforeAdding) {
+            core.kick();
+        }
         Self { core, handler }
     }
 }

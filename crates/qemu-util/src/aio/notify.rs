@@ -88,10 +88,9 @@ impl Notifier {
 
     #[cold]
     fn write_once(&self) {
-        // Ordering: AcqRel; Release so that the accept which clears the flag sees the work of a waker that did not
-        // write; being a read-modify-write it also carries on the release of earlier wakers. Acquire is not relied
-        // upon. [pair: aio.notified]
-        if !self.notified.swap(true, Ordering::AcqRel) && !is_on(Mutant::NotifyNeverWrites) {
+        // Ordering: Relaxed; the fence of `notify` releases the work to the accept that clears the flag, and a
+        // read-modify-write carries on the release of earlier wakers. [pair: aio.notified]
+        if !self.notified.swap(true, Ordering::Relaxed) && !is_on(Mutant::NotifyNeverWrites) {
             self.eventfd.signal();
         }
     }
@@ -105,7 +104,8 @@ impl Notifier {
         }
         // Ordering: Relaxed; the home thread is the only writer, and the fence below orders the store.
         let notify_me = self.notify_me.load(Ordering::Relaxed);
-        self.notify_me.store(notify_me + POLLING, Ordering::Relaxed);
+        let outer = if is_on(Mutant::AnnounceDoesNotCount) { 0 } else { notify_me };
+        self.notify_me.store(outer + POLLING, Ordering::Relaxed);
         // Ordering: SeqCst fence; `notify_me` before the caller's look for work. [pair: aio.notify-sleep]
         fence_unless(Mutant::AnnounceWithoutFence);
         Announced { notifier: self }
@@ -113,14 +113,24 @@ impl Notifier {
 
     /// Called by the home thread after a blocking poll; `readable` says that the eventfd was reported as readable.
     pub(crate) fn accept(&self, readable: bool) {
+        if is_on(Mutant::AcceptClearsBeforeDraining) {
+            self.clear();
+        }
         if readable {
             self.eventfd.drain();
         }
+        if !is_on(Mutant::AcceptClearsBeforeDraining) {
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
         // Ordering: Relaxed; a `true` that is missed here belongs to a write of the eventfd that was not drained
-        // above, so that the next sleep ends at once and the flag is cleared then.
+        // before, so that the next sleep ends at once and the flag is cleared then.
         if self.notified.load(Ordering::Relaxed) {
-            // Ordering: Acquire; the work of wakers that relied on an earlier writer is seen by the dispatch that
-            // follows. [pair: aio.notified]
+            // Ordering: Acquire; the dispatch that follows sees the work of wakers that relied on an earlier writer.
+            // No wake-up depends on it: the fence of such a waker precedes the swap here, and so the fence of the next
+            // announcement, after which the work is seen at the latest. [pair: aio.notified]
             self.notified.swap(false, Ordering::Acquire);
         }
     }
@@ -145,9 +155,11 @@ impl Drop for Announced<'_> {
     fn drop(&mut self) {
         // Ordering: Relaxed; one writer.
         let notify_me = self.notifier.notify_me.load(Ordering::Relaxed);
-        // Ordering: Release; the sleep and the looks before it are over before wakers may skip the eventfd. A waker
-        // that still sees the old value writes needlessly; one that sees the new value has its fence after its push,
-        // and the loop looks again before it sleeps the next time. [pair: aio.notify-sleep]
+        // Ordering: Release; the sleep and the looks before it are over before wakers may skip the eventfd. No wake-up
+        // depends on it: this store happens only after the sleep has ended, whatever its ordering. A waker that still
+        // sees the old value writes needlessly; one that sees the new value has its fence between its push and that
+        // look, and so before the fence of the next announcement, after which the loop sees the push.
+        // [pair: aio.notify-sleep]
         self.notifier.notify_me.store(notify_me - POLLING, Ordering::Release);
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! QEMU: `aio_poll` (util/aio-posix.c)
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::core::Core;
 use super::fd::Ready;
 use super::home::Entered;
+use crate::mutant::{Mutant, is_on};
+use crate::primitive::clock::Instant;
 use crate::primitive::hint;
 use crate::rcu::read_lock;
 
-/// Looks at the clock only once in so many spins.
-const SPINS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
+/// Looks at the clock only once in so many spins; a model would be none the wiser for more than one.
+const SPINS_PER_LOOK_AT_THE_CLOCK: u32 = if cfg!(qemu_loom) { 1 } else { 16 };
 
 type ReadyList = SmallVec<[Ready; 4]>;
 
@@ -53,6 +55,9 @@ impl Core {
 
     /// Which handlers are ready, without waiting. Does not accept notifications: nobody sleeps.
     fn look_at_handlers(&self) -> ReadyList {
+        if is_on(Mutant::PollWithoutBlockingDrains) {
+            self.notifier.eventfd().drain();
+        }
         // A round without handlers needs no system call.
         if self.handlers.read(&read_lock()).is_empty() {
             return ReadyList::new();
@@ -108,9 +113,10 @@ impl Core {
 
     /// The sleeper's side of the protocol that `notify` describes.
     fn sleep(&self, entered: &Entered<'_>) -> ReadyList {
+        let seen_before = is_on(Mutant::LookBeforeAnnounce).then(|| self.timeout(entered));
         let announced = self.notifier.announce();
         // The look at everything that a waker may have published: after the fence of `announce`.
-        let timeout = self.timeout(entered);
+        let timeout = seen_before.unwrap_or_else(|| self.timeout(entered));
         let outcome = self.monitor.wait(self.notifier.eventfd(), &self.handlers, timeout);
         drop(announced);
         self.notifier.accept(outcome.notified);

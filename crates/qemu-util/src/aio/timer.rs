@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use crate::mutant::{Mutant, is_on};
 use crate::panics::contain;
 use crate::primitive::atomic::{AtomicUsize, Ordering};
 use crate::primitive::{Arc, Mutex};
@@ -218,10 +219,13 @@ impl Timer {
         if let Some(old) = key.take() {
             self.core.timers.disarm(old);
         }
+        if is_on(Mutant::TimerKicksBeforeArming) {
+            self.core.kick();
+        }
         let armed = self.core.timers.arm(deadline, Action::Call(Arc::clone(&self.function)));
         *key = armed.map(|(new, _)| new);
         drop(key);
-        if armed.is_some_and(|(_, is_next)| is_next) {
+        if armed.is_some_and(|(_, is_next)| is_next) && !is_on(Mutant::TimerKicksBeforeArming) {
             self.core.kick();
         }
     }

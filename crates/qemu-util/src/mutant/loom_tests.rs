@@ -1,62 +1,9 @@
 //! Every mutant makes a model fail: the models are run again, each in a process of its own, with one mutant on.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+crate::killed_by! {
+    // The worker pool's are in qemu-block, where its models are.
+    all: |mutant| !mutant.name().starts_with("pool-");
 
-use super::{Mutant, VARIABLE};
-
-/// A model that has not failed after this time is taken for one that would not.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Runs the test `model` of this binary with `mutant` on, and asserts that it fails.
-fn assert_killed(mutant: Mutant, model: &str) {
-    let this_binary = std::env::current_exe().unwrap();
-    let mut child = Command::new(this_binary)
-        .args(["--exact", model, "--nocapture"])
-        .env(VARIABLE, mutant.name())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let end = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() >= end {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("{model} goes on for ever with {}: a loop, or a model that is too large", mutant.name());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert!(!status.success(), "{model} passes with {}", mutant.name());
-}
-
-/// A test for each mutant, and the list of those that have one.
-macro_rules! killed_by {
-    ($($test:ident: $variant:ident => $model:path,)*) => {
-        $(
-            #[test]
-            fn $test() {
-                // The path makes sure that there is such a model; its text is the name of the test.
-                let _there_is_one: fn() = $model;
-                let name = stringify!($model).replace(' ', "");
-                assert_killed(Mutant::$variant, name.strip_prefix("crate::").unwrap());
-            }
-        )*
-
-        #[test]
-        fn every_mutant_has_a_model() {
-            let tested = [$(Mutant::$variant),*];
-            let untested: Vec<_> = Mutant::ALL.iter().filter(|mutant| !tested.contains(mutant)).collect();
-            assert!(untested.is_empty(), "no model is run with {untested:?}");
-        }
-    };
-}
-
-killed_by! {
     futex_compares_too_early: FutexComparesTooEarly => crate::event::loom_tests::set_against_reset_and_wait,
 
     event_set_without_store_load: EventSetWithoutStoreLoad => crate::event::loom_tests::set_against_reset_and_wait,
@@ -105,4 +52,41 @@ killed_by! {
     announce_by_read_modify_write: AnnounceByReadModifyWrite
         => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
     notify_never_writes: NotifyNeverWrites => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
+    announce_does_not_count: AnnounceDoesNotCount => crate::aio::loom_tests::wake::nested_announcements_count,
+    accept_clears_before_draining: AcceptClearsBeforeDraining
+        => crate::aio::loom_tests::wake::no_wake_up_is_lost_in_the_accept,
+    look_before_announce: LookBeforeAnnounce => crate::aio::loom_tests::wake::adaptive_polling,
+    poll_without_blocking_drains: PollWithoutBlockingDrains
+        => crate::aio::loom_tests::wake::a_poll_that_does_not_block_loses_nothing,
+    notify_before_publish: NotifyBeforePublish => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
+    kick_without_release: KickWithoutRelease => crate::aio::loom_tests::wake::a_kick_carries_its_writes,
+    take_kick_without_acquire: TakeKickWithoutAcquire => crate::aio::loom_tests::wake::a_kick_carries_its_writes,
+    kick_by_store: KickByStore => crate::aio::loom_tests::wake::two_kicks_carry_their_writes,
+
+    bh_schedule_without_release: BhScheduleWithoutRelease => crate::aio::loom_tests::bh::schedule_against_run,
+    bh_schedule_without_acquire: BhScheduleWithoutAcquire => crate::aio::loom_tests::bh::schedule_against_run,
+    bh_dequeue_without_release: BhDequeueWithoutRelease => crate::aio::loom_tests::bh::schedule_against_run,
+    bh_dequeue_without_acquire: BhDequeueWithoutAcquire => crate::aio::loom_tests::bh::schedule_against_run,
+    bh_scheduled_after_push: BhScheduledAfterPush => crate::aio::loom_tests::bh::schedule_against_run,
+    bh_notifies_only_after_push: BhNotifiesOnlyAfterPush
+        => crate::aio::loom_tests::bh::scheduling_after_cancelling_runs,
+    bh_delete_keeps_function: BhDeleteKeepsFunction => crate::aio::loom_tests::bh::schedule_against_delete,
+
+    timer_kicks_before_arming: TimerKicksBeforeArming => crate::aio::loom_tests::timer::a_timer_armed_elsewhere,
+    generation_without_release: GenerationWithoutRelease => crate::aio::loom_tests::fd::the_list_is_as_new_as_its_number,
+    generation_without_acquire: GenerationWithoutAcquire => crate::aio::loom_tests::fd::the_list_is_as_new_as_its_number,
+    generation_before_list: GenerationBeforeList => crate::aio::loom_tests::fd::the_list_is_as_new_as_its_number,
+    fd_kicks_before_adding: FdKicksBeforeAdding => crate::aio::loom_tests::fd::a_handler_added_elsewhere,
+
+    task_wake_without_release: TaskWakeWithoutRelease => crate::task::loom_tests::wake_against_poll,
+    task_wake_without_acquire: TaskWakeWithoutAcquire => crate::task::loom_tests::wake_against_poll,
+    task_begin_without_acquire: TaskBeginWithoutAcquire => crate::task::loom_tests::wake_against_poll,
+    task_pending_without_release: TaskPendingWithoutRelease => crate::task::loom_tests::wake_against_poll,
+    task_begin_keeps_scheduled: TaskBeginKeepsScheduled => crate::task::loom_tests::wake_against_poll,
+    task_seize_without_acquire: TaskSeizeWithoutAcquire => crate::task::loom_tests::end::the_last_handle_goes_elsewhere,
+    join_wakes_before_result: JoinWakesBeforeResult => crate::task::loom_tests::end::join_against_completion,
+    woken_without_release: WokenWithoutRelease => crate::task::loom_tests::block_on_is_woken,
+    take_woken_without_acquire: TakeWokenWithoutAcquire => crate::task::loom_tests::block_on_is_woken,
+    kick_before_woken: KickBeforeWoken => crate::task::loom_tests::block_on_is_woken,
+    woken_by_store: WokenByStore => crate::task::loom_tests::two_wakers_of_one_block_on,
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::aio::core::Core;
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::Arc;
 use crate::primitive::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +20,8 @@ impl Caller {
         // Ordering: Relaxed; only spares the swap. A wake-up that is missed here has kicked the loop, so that the poll
         // which follows does not sleep.
         // Ordering: Acquire; what the waker wrote is visible to the future. [pair: block_on.woken]
-        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
+        let acquire = unless(Mutant::TakeWokenWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, acquire)
     }
 }
 
@@ -29,11 +31,21 @@ impl Wake for Caller {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Ordering: AcqRel; Release: what the waker wrote is visible to the future; as a read-modify-write it carries
-        // on the release of earlier wakers. [pair: block_on.woken]
-        self.woken.swap(true, Ordering::AcqRel);
+        if is_on(Mutant::KickBeforeWoken) {
+            self.core.kick();
+        }
+        // Ordering: Release; what the waker wrote is visible to the future. A read-modify-write, so that it carries on
+        // the release of earlier wakers, whose wake-up is taken with this one. [pair: block_on.woken]
+        let release = unless(Mutant::WokenWithoutRelease, Ordering::Release, Ordering::Relaxed);
+        if is_on(Mutant::WokenByStore) {
+            self.woken.store(true, release);
+        } else {
+            self.woken.swap(true, release);
+        }
         // Also when the flag was set: whoever set it may not have come to kick the loop yet.
-        self.core.kick();
+        if !is_on(Mutant::KickBeforeWoken) {
+            self.core.kick();
+        }
     }
 }
 

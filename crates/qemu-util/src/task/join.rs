@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::run::Task;
+use crate::mutant::{Mutant, is_on};
 use crate::primitive::{Arc, Mutex};
 
 /// Why a task has no result.
@@ -63,7 +64,14 @@ impl<T> JoinCell<T> {
     pub(super) fn put(&self, result: Result<T, JoinError>) {
         let mut outcome = self.0.lock();
         if let Outcome::Awaited(waker) = &mut *outcome {
-            let waker = waker.take();
+            let mut waker = waker.take();
+            if is_on(Mutant::JoinWakesBeforeResult) {
+                drop(outcome);
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+                outcome = self.0.lock();
+            }
             *outcome = Outcome::Ready(result);
             drop(outcome);
             if let Some(waker) = waker {

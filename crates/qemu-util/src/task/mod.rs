@@ -85,3 +85,6 @@ impl Future for YieldNow {
         Poll::Pending
     }
 }
+
+#[cfg(all(test, qemu_loom))]
+pub(crate) mod loom_tests;

@@ -27,6 +27,7 @@
 //! The future is accessed by the one who has set `RUNNING`, until that one clears it. A waker that is called after
 //! completion, however late, changes a bit that nobody looks at any more.
 
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::atomic::{AtomicU32, Ordering};
 
 const SCHEDULED: u32 = 1 << 0;
@@ -101,8 +102,10 @@ impl State {
 
     fn add(&self, bits: u32) -> Wake {
         // Ordering: AcqRel; Release: what the waker wrote is visible to the poll that follows; Acquire: the home thread
-        // has the task off the list (its `begin` or `pending`) before it is pushed again. [pair: task.wake-run]
-        let old = self.0.fetch_or(bits, Ordering::AcqRel);
+        // has the task off the list (its `pending`) before it is pushed again. [pair: task.wake-run]
+        let acq_rel = unless(Mutant::TaskWakeWithoutRelease, Ordering::AcqRel, Ordering::Acquire);
+        let acq_rel = unless(Mutant::TaskWakeWithoutAcquire, acq_rel, Ordering::Release);
+        let old = self.0.fetch_or(bits, acq_rel);
         if old & (SCHEDULED | RUNNING | COMPLETE) == 0 { Wake::Push } else { Wake::Nothing }
     }
 
@@ -115,14 +118,13 @@ impl State {
     }
 
     /// Replaces the word by `change` of it, which may refuse; returns the old word if it did not.
-    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> Option<u32> {
-        // Ordering: AcqRel on success; Acquire: what wakers wrote is visible to the poll that follows, and what the
-        // previous runner did to the future to the next one; Release: the reverse. Relaxed for looking, and when
-        // nothing changes: nothing is accessed then. [pair: task.wake-run]
+    fn update(&self, success: Ordering, change: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        // Ordering: Relaxed for looking, and when nothing changes: nothing is accessed then. On success as the caller
+        // says; every change but the last is a read-modify-write, so that it carries on the releases before it.
         let mut old = self.0.load(Ordering::Relaxed);
         loop {
             let new = change(old)?;
-            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(old, new, success, Ordering::Relaxed) {
                 Ok(_) => return Some(old),
                 Err(now) => old = now,
             }
@@ -130,7 +132,12 @@ impl State {
     }
 
     pub(super) fn begin(&self) -> Begin {
-        let begun = self.update(|old| (old & (COMPLETE | RUNNING) == 0).then_some((old & !SCHEDULED) | RUNNING));
+        // Ordering: Acquire; what wakers wrote is visible to the poll that follows, and what the previous runner did to
+        // the future to this one. Nobody acquires anything from this change: while `RUNNING` is set nobody pushes the
+        // task or touches the future. [pair: task.wake-run]
+        let acquire = unless(Mutant::TaskBeginWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        let woken = if is_on(Mutant::TaskBeginKeepsScheduled) { 0 } else { SCHEDULED };
+        let begun = self.update(acquire, |old| (old & (COMPLETE | RUNNING) == 0).then_some((old & !woken) | RUNNING));
         match begun {
             None => Begin::Gone,
             Some(old) if old & CANCELLED != 0 => Begin::Cancel,
@@ -139,9 +146,15 @@ impl State {
     }
 
     pub(super) fn pending(&self) -> Pending {
-        let ended = self.update(|old| (old & CANCELLED == 0).then_some(old & !RUNNING));
+        // Ordering: Release; the task is off the list before a waker pushes it again, and the future has been polled
+        // before somebody else touches it. What wakers wrote meanwhile is acquired by the next `begin`.
+        // [pair: task.wake-run]
+        let release = unless(Mutant::TaskPendingWithoutRelease, Ordering::Release, Ordering::Relaxed);
+        let woken = if is_on(Mutant::TaskBeginKeepsScheduled) { SCHEDULED } else { 0 };
+        let ended = self.update(release, |old| (old & CANCELLED == 0).then_some(old & !RUNNING & !woken));
         match ended {
             None => Pending::Cancel,
+            Some(_) if is_on(Mutant::TaskBeginKeepsScheduled) => Pending::Idle,
             Some(old) if old & SCHEDULED != 0 => Pending::Push,
             Some(_) => Pending::Idle,
         }
@@ -150,13 +163,15 @@ impl State {
     /// Whether the caller has got exclusive access in order to drop the future.
     pub(super) fn seize(&self) -> bool {
         let free = |old: u32| old & (RUNNING | COMPLETE) == 0;
-        let old = self.update(|old| Some(old | CANCELLED | if free(old) { RUNNING } else { 0 }));
+        // Ordering: Acquire; what the last poll did to the future happened before it is dropped. [pair: task.wake-run]
+        let acquire = unless(Mutant::TaskSeizeWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        let old = self.update(acquire, |old| Some(old | CANCELLED | if free(old) { RUNNING } else { 0 }));
         old.is_some_and(free)
     }
 
     pub(super) fn complete(&self) {
-        // Ordering: Release; the end of the future before whoever sees that it is complete. [pair: task.wake-run]
-        self.0.store(COMPLETE, Ordering::Release);
+        // Ordering: Relaxed; whoever sees that it is complete does nothing. The result goes by the lock of the handle.
+        self.0.store(COMPLETE, Ordering::Relaxed);
     }
 }
 
