@@ -115,6 +115,26 @@ mutants! {
     /// The writer does not see what is behind the pointer that it takes out.
     RcuReplaceWithoutAcquire = "rcu-replace-without-acquire",
 
+    // push_list
+    /// A push does not release the node.
+    ListPushWithoutRelease = "list-push-without-release",
+    /// A push overwrites what was pushed since it looked.
+    ListPushInTwoSteps = "list-push-in-two-steps",
+    /// The consumer does not see what is in the nodes that it takes.
+    ListTakeWithoutAcquire = "list-take-without-acquire",
+    /// Whoever closes the list does not see what is in the nodes that it takes.
+    ListCloseWithoutAcquire = "list-close-without-acquire",
+    /// The consumer does not see what is in the nodes that it looks at.
+    ListAnyWithoutAcquire = "list-any-without-acquire",
+
+    // aio::home
+    /// Who becomes the home thread does not see what its predecessor did.
+    HomeBindWithoutAcquire = "home-bind-without-acquire",
+    /// Who leaves the loop does not release what it did.
+    HomeLeaveWithoutRelease = "home-leave-without-release",
+    /// Another thread becomes the home thread while this one is in the loop.
+    HomeBindsWhileEntered = "home-binds-while-entered",
+
     // aio::notify
     /// The waker looks at `notify_me` without a fence after publishing its work.
     NotifyWithoutFence = "notify-without-fence",

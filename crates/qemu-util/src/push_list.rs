@@ -12,6 +12,7 @@
 
 use std::marker::PhantomData;
 
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::atomic::{AtomicPtr, Ordering};
 use crate::primitive::{Arc, UnsafeCell};
 
@@ -127,14 +128,24 @@ impl<T: Linked> PushList<T> {
             let link = unsafe { &*node }.link();
             // SAFETY: until the exchange below succeeds the link is ours, by the contract of this function.
             unsafe { link.set(head) };
-            // Ordering: Release on success; the node's contents and its link are visible to the consumer. Every push
-            // is a read-modify-write, so that all of them belong to the release sequence that the consumer's swap
-            // reads. Relaxed on failure, as for the load. [pair: list.push-take]
-            match self.head.compare_exchange_weak(head, node.cast_mut(), Ordering::Release, Ordering::Relaxed) {
+            match self.replace_head(head, node.cast_mut()) {
                 Ok(previous) => return if previous.is_null() { Pushed::First } else { Pushed::Behind },
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Replaces `old` by `new`; what is there now if it is something else.
+    fn replace_head(&self, old: *mut T, new: *mut T) -> Result<*mut T, *mut T> {
+        // Ordering: Release on success; the node's contents and its link are visible to the consumer. Every push is a
+        // read-modify-write, so that all of them belong to the release sequence that the consumer's swap reads. Relaxed
+        // on failure, as for the load. [pair: list.push-take]
+        let release = unless(Mutant::ListPushWithoutRelease, Ordering::Release, Ordering::Relaxed);
+        if is_on(Mutant::ListPushInTwoSteps) {
+            self.head.store(new, release);
+            return Ok(old);
+        }
+        self.head.compare_exchange_weak(old, new, release, Ordering::Relaxed)
     }
 
     /// Takes all nodes, in the order in which they were pushed.
@@ -148,13 +159,15 @@ impl<T: Linked> PushList<T> {
         }
         // The list cannot have been closed meanwhile: that is the consumer's business too.
         // Ordering: Acquire; contents and links of all nodes are visible. [pair: list.push-take]
-        Batch::reversed(self.head.swap(std::ptr::null_mut(), Ordering::Acquire))
+        let acquire = unless(Mutant::ListTakeWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        Batch::reversed(self.head.swap(std::ptr::null_mut(), acquire))
     }
 
     /// Takes all nodes and refuses new ones from now on.
     pub(crate) fn close(&self) -> Batch<T> {
         // Ordering: Acquire; as in `take_all`. [pair: list.push-take]
-        Batch::reversed(self.head.swap(closed(), Ordering::Acquire))
+        let acquire = unless(Mutant::ListCloseWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        Batch::reversed(self.head.swap(closed(), acquire))
     }
 
     /// Whether the list was closed.
@@ -188,7 +201,8 @@ impl<T: Linked> PushList<T> {
     /// The caller is the consumer: nobody takes nodes meanwhile, neither another thread nor `predicate`.
     pub(crate) unsafe fn any(&self, mut predicate: impl FnMut(&T) -> bool) -> bool {
         // Ordering: Acquire; contents and links of the nodes are visible. [pair: list.push-take]
-        let mut node = self.head.load(Ordering::Acquire).cast_const();
+        let acquire = unless(Mutant::ListAnyWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+        let mut node = self.head.load(acquire).cast_const();
         while is_node(node) {
             // SAFETY: the list owns a reference to the node, and only the consumer, the caller, takes it off.
             let current = unsafe { &*node };
@@ -255,6 +269,9 @@ impl<T: Linked> Drop for Batch<T> {
         self.for_each(drop);
     }
 }
+
+#[cfg(all(test, qemu_loom))]
+pub(crate) mod loom_tests;
 
 #[cfg(all(test, not(qemu_loom)))]
 mod tests {

@@ -4,13 +4,14 @@
 //!
 //! | from | to | by | ordering |
 //! |---|---|---|---|
-//! | `me` | `me + ENTERED` | the home thread, [`Home::enter`] | acquire |
+//! | `me` | `me + ENTERED` | the home thread, [`Home::enter`] | none needed: it is its own word |
 //! | `me + ENTERED` | `me` | the home thread, dropping the outermost [`Entered`] | release |
 //! | `other` | `me` | any thread, [`Home::bind`] | acquire |
 //!
 //! While `ENTERED` is set nobody else can become the home thread; what only the home thread may do (write `notify_me`,
 //! take bottom halves, run tasks) is done while it holds an [`Entered`].
 
+use crate::mutant::{Mutant, is_on, unless};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::thread;
 
@@ -40,11 +41,12 @@ impl Home {
             if word & !ENTERED == mine() {
                 return true;
             }
-            if word & ENTERED != 0 {
+            if word & ENTERED != 0 && !is_on(Mutant::HomeBindsWhileEntered) {
                 return false;
             }
             // Ordering: Acquire; what the previous home thread did in its loop happened before. [pair: aio.home]
-            match self.word.compare_exchange_weak(word, mine(), Ordering::Acquire, Ordering::Relaxed) {
+            let acquire = unless(Mutant::HomeBindWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
+            match self.word.compare_exchange_weak(word, mine(), acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -77,8 +79,9 @@ impl Home {
             return Some(Entered { home: self, outermost: false });
         }
         let me = mine();
-        // Ordering: Acquire; what an earlier home thread did in its loop happened before. [pair: aio.home]
-        let entered = self.word.compare_exchange(me, me | ENTERED, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // Ordering: Relaxed; the word holds this thread's token because this thread wrote it. If another was the home
+        // thread before, it was `bind` that acquired what that one did.
+        let entered = self.word.compare_exchange(me, me | ENTERED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         // Lazily: dropping an `Entered` leaves the loop.
         entered.then(|| Entered { home: self, outermost: true })
     }
@@ -101,7 +104,11 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if self.outermost {
             // Ordering: Release; the next home thread sees what was done here. [pair: aio.home]
-            self.home.word.store(mine(), Ordering::Release);
+            let release = unless(Mutant::HomeLeaveWithoutRelease, Ordering::Release, Ordering::Relaxed);
+            self.home.word.store(mine(), release);
         }
     }
 }
+
+#[cfg(all(test, qemu_loom))]
+pub(crate) mod loom_tests;

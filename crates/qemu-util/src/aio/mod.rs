@@ -19,7 +19,7 @@ mod current;
 mod dump;
 mod eventfd;
 mod fd;
-mod home;
+pub(crate) mod home;
 mod monitor;
 mod notify;
 mod poll;

@@ -47,6 +47,19 @@ crate::killed_by! {
     rcu_replace_without_acquire: RcuReplaceWithoutAcquire
         => crate::rcu::loom_tests::who_replaces_sees_what_another_thread_put_in,
 
+    list_push_without_release: ListPushWithoutRelease => crate::push_list::loom_tests::push_against_take,
+    list_push_in_two_steps: ListPushInTwoSteps => crate::push_list::loom_tests::two_pushers_against_the_consumer,
+    list_take_without_acquire: ListTakeWithoutAcquire => crate::push_list::loom_tests::push_against_take,
+    list_close_without_acquire: ListCloseWithoutAcquire => crate::push_list::loom_tests::push_against_close,
+    list_any_without_acquire: ListAnyWithoutAcquire => crate::push_list::loom_tests::push_against_any,
+
+    home_bind_without_acquire: HomeBindWithoutAcquire
+        => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
+    home_leave_without_release: HomeLeaveWithoutRelease
+        => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
+    home_binds_while_entered: HomeBindsWhileEntered
+        => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
+
     notify_without_fence: NotifyWithoutFence => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
     announce_without_fence: AnnounceWithoutFence => crate::aio::loom_tests::a_bottom_half_wakes_the_sleeping_loop,
     announce_by_read_modify_write: AnnounceByReadModifyWrite
