@@ -229,6 +229,34 @@ mutants! {
     PoolEndsQuietly = "pool-ends-quietly",
     /// Who awaits the job is woken before the result is there.
     PoolWakesBeforeResult = "pool-wakes-before-result",
+
+    // sync::waiters
+    /// A waiter that is polled again with another waker is woken through the first.
+    WaitersKeepFirstWaker = "waiters-keep-first-waker",
+
+    // sync::gate
+    /// Whoever joins the line has looked whether there is room before it took the internal mutex, and not again.
+    GateJoinsWithoutLook = "gate-joins-without-look",
+    /// Whoever finds room enters although others wait.
+    GateOvertakesTheLine = "gate-overtakes-the-line",
+    /// A waiter that is dropped keeps what it was given.
+    GateDropKeepsTurn = "gate-drop-keeps-turn",
+    /// When a waiter has left the line nobody looks at those behind.
+    GateDropAdmitsNobody = "gate-drop-admits-nobody",
+
+    // sync::queue
+    /// The guard is dropped before the place in the line is taken.
+    QueueReleasesBeforeJoining = "queue-releases-before-joining",
+    /// A waiter that is dropped keeps its wake-up.
+    QueueDropKeepsWakeUp = "queue-drop-keeps-wake-up",
+    /// A waiter that is dropped while it locks again keeps its wake-up.
+    QueueLockKeepsWakeUp = "queue-lock-keeps-wake-up",
+
+    // sync::oneshot
+    /// A sender that is dropped tells nobody.
+    OneshotDropTellsNobody = "oneshot-drop-tells-nobody",
+    /// A receiver that is polled again with another waker is woken through the first.
+    OneshotKeepsFirstWaker = "oneshot-keeps-first-waker",
 }
 
 /// Whether `mutant` is on. Always false in a shipped build.

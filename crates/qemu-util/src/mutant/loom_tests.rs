@@ -102,4 +102,17 @@ crate::killed_by! {
     take_woken_without_acquire: TakeWokenWithoutAcquire => crate::task::loom_tests::block_on_is_woken,
     kick_before_woken: KickBeforeWoken => crate::task::loom_tests::block_on_is_woken,
     woken_by_store: WokenByStore => crate::task::loom_tests::two_wakers_of_one_block_on,
+
+    waiters_keep_first_waker: WaitersKeepFirstWaker => crate::sync::loom_tests::a_waiter_is_polled_by_another_task,
+    gate_joins_without_look: GateJoinsWithoutLook => crate::sync::loom_tests::mutex_excludes_and_hands_over,
+    gate_overtakes_the_line: GateOvertakesTheLine => crate::sync::loom_tests::a_reader_does_not_overtake_a_writer,
+    gate_drop_keeps_turn: GateDropKeepsTurn => crate::sync::loom_tests::mutex_waiter_that_gives_up_hands_on,
+    gate_drop_admits_nobody: GateDropAdmitsNobody => crate::sync::loom_tests::who_gives_up_lets_the_next_one_in,
+    queue_releases_before_joining: QueueReleasesBeforeJoining => crate::sync::loom_tests::queue_loses_no_wake_up,
+    queue_drop_keeps_wake_up: QueueDropKeepsWakeUp => crate::sync::loom_tests::a_dropped_waiter_hands_its_wake_up_on,
+    queue_lock_keeps_wake_up: QueueLockKeepsWakeUp
+        => crate::sync::loom_tests::a_waiter_dropped_while_it_locks_hands_its_wake_up_on,
+    oneshot_drop_tells_nobody: OneshotDropTellsNobody => crate::sync::loom_tests::a_dropped_sender_ends_the_wait,
+    oneshot_keeps_first_waker: OneshotKeepsFirstWaker
+        => crate::sync::loom_tests::a_receiver_is_polled_by_another_task,
 }

@@ -12,7 +12,7 @@
 //! until it has to wait, that thread should therefore be the one that stores.
 
 use super::atomic::Ordering;
-use super::{Arc, UnsafeCell};
+use super::{Arc, OnceLock, UnsafeCell};
 
 /// For the data in models: the code under test orders it.
 pub(crate) const RELAXED: Ordering = Ordering::Relaxed;
@@ -44,19 +44,19 @@ fn explore(preemptions: Option<usize>, check: impl Fn() + Sync + Send + 'static)
 
 /// Remembers, across all executions, that one of them came to some point: a model that never gets there shows nothing.
 #[derive(Clone)]
-pub(crate) struct Reached(Arc<std::sync::atomic::AtomicBool>);
+pub(crate) struct Reached(Arc<OnceLock<()>>);
 
 pub(crate) fn reached() -> Reached {
-    Reached(Arc::new(std::sync::atomic::AtomicBool::new(false)))
+    Reached(Arc::new(OnceLock::new()))
 }
 
 impl Reached {
     pub(crate) fn note(&self) {
-        self.0.store(true, RELAXED);
+        self.0.get_or_init(|| ());
     }
 
     pub(crate) fn was_noted(&self) -> bool {
-        self.0.load(RELAXED)
+        self.0.get().is_some()
     }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::waiters::{Polled, Ticket, WaitList, WakeBatch, wake_all};
+use crate::mutant::{Mutant, either, is_on};
 use crate::primitive::Mutex;
 
 /// Who may be inside at the same time.
@@ -79,7 +80,8 @@ impl<P: Policy> fmt::Debug for Gate<P> {
 
 impl<P: Policy> Inside<P> {
     fn try_enter(&mut self, request: P::Request) -> bool {
-        self.waiting.is_empty() && self.policy.admit(request)
+        let nobody_waits = self.waiting.is_empty() || is_on(Mutant::GateOvertakesTheLine);
+        nobody_waits && self.policy.admit(request)
     }
 
     fn admit_waiting(&mut self) -> WakeBatch {
@@ -125,7 +127,8 @@ impl<P: Policy> Enter<'_, P> {
         // Cloned before the mutex is taken, and declared before its guard, so that foreign code runs outside of it.
         let waker = context.waker().clone();
         let mut inside = self.gate.inside.lock();
-        if inside.try_enter(self.request) {
+        // Again, under the mutex under which the line is joined: there may be room by now, and nobody left to notice.
+        if !is_on(Mutant::GateJoinsWithoutLook) && inside.try_enter(self.request) {
             self.progress = Progress::Inside;
             return Poll::Ready(());
         }
@@ -172,11 +175,11 @@ impl<P: Policy> Drop for Enter<'_, P> {
         let (left, wake) = {
             let mut inside = self.gate.inside.lock();
             let left = inside.waiting.cancel(ticket);
-            if left.is_none() {
+            if left.is_none() && !is_on(Mutant::GateDropKeepsTurn) {
                 inside.policy.leave(self.request);
             }
             // Also after leaving the line: whoever comes next may ask for less.
-            (left, inside.admit_waiting())
+            (left, either(Mutant::GateDropAdmitsNobody, || inside.admit_waiting(), WakeBatch::new))
         };
         wake_all(wake);
         drop(left);

@@ -56,6 +56,6 @@ pub use rwlock::{CoRwLock, CoRwLockReadGuard, CoRwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
 
 #[cfg(all(test, qemu_loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 #[cfg(all(test, not(qemu_loom)))]
 mod tests;

@@ -18,6 +18,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::mutant::{Mutant, is_on};
 use crate::primitive::{Arc, Mutex};
 
 /// The sender was dropped without sending.
@@ -102,7 +103,9 @@ fn finish<T>(shared: &Mutex<State<T>>, end: State<T>) -> Result<(), T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
+        if let Some(shared) = self.shared.take()
+            && !is_on(Mutant::OneshotDropTellsNobody)
+        {
             // Without a value none can come back: the result says nothing.
             drop(finish(&shared, State::Finished));
         }
@@ -118,6 +121,10 @@ impl<T> Future for Receiver<T> {
         let (result, stale) = {
             let mut state = self.shared.lock();
             match mem::replace(&mut *state, State::Finished) {
+                State::Open(Some(first)) if is_on(Mutant::OneshotKeepsFirstWaker) => {
+                    *state = State::Open(Some(first));
+                    (Poll::Pending, Some(waker))
+                }
                 State::Open(stale) => {
                     *state = State::Open(Some(waker));
                     (Poll::Pending, stale)

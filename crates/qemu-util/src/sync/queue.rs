@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::mutex::{CoMutex, CoMutexGuard};
 use super::waiters::{Polled, Ticket, WaitList, WakeBatch, wake_all};
+use crate::mutant::{Mutant, is_on};
 use crate::primitive::Mutex;
 
 /// A line of tasks that wait until something has changed, woken in the order of their arrival.
@@ -148,6 +149,10 @@ impl CoQueue {
 
     /// Takes a place first, and drops the guard second: whoever then locks and changes something finds the place taken.
     fn join<G>(&self, guard: G) -> Ticket {
+        if is_on(Mutant::QueueReleasesBeforeJoining) {
+            drop(guard);
+            return self.line.lock().waiting.join((), None);
+        }
         let ticket = self.line.lock().waiting.join((), None);
         drop(guard);
         ticket
@@ -215,7 +220,7 @@ impl Drop for QueueWait<'_> {
         let left = {
             let mut line = self.queue.line.lock();
             let left = line.waiting.cancel(ticket);
-            if left.is_none() {
+            if left.is_none() && !is_on(Mutant::QueueDropKeepsWakeUp) {
                 line.hand_on(ticket, &mut wake);
             }
             left
@@ -239,6 +244,9 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        if is_on(Mutant::QueueLockKeepsWakeUp) {
+            return;
+        }
         let mut wake = WakeBatch::new();
         self.queue.line.lock().hand_on(self.ticket, &mut wake);
         wake_all(wake);

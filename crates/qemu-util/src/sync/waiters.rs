@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use smallvec::SmallVec;
 
+use crate::mutant::{Mutant, is_on};
 use crate::panics::contain;
 
 /// Names a place in one line, for ever: tickets are given out in rising order and not used again.
@@ -85,6 +86,7 @@ impl<R: Copy> WaitList<R> {
     /// The caller has cloned it before the internal mutex was taken: cloning runs foreign code.
     pub(super) fn poll(&mut self, ticket: Ticket, waker: Waker) -> Polled {
         match self.find(ticket) {
+            Ok(_) if is_on(Mutant::WaitersKeepFirstWaker) => Polled::Waiting { stale: Some(waker) },
             Ok(index) => Polled::Waiting { stale: self.waiters[index].waker.replace(waker) },
             Err(_) => Polled::Turn { unused: waker },
         }
