@@ -132,6 +132,8 @@ mutants! {
     HomeBindWithoutAcquire = "home-bind-without-acquire",
     /// Who leaves the loop does not release what it did.
     HomeLeaveWithoutRelease = "home-leave-without-release",
+    /// A thread enters the loop although another has become the home thread since it looked.
+    HomeEntersInTwoSteps = "home-enters-in-two-steps",
     /// Another thread becomes the home thread while this one is in the loop.
     HomeBindsWhileEntered = "home-binds-while-entered",
 

@@ -11,7 +11,7 @@
 //! While `ENTERED` is set nobody else can become the home thread; what only the home thread may do (write `notify_me`,
 //! take bottom halves, run tasks) is done while it holds an [`Entered`].
 
-use crate::mutant::{Mutant, is_on, unless};
+use crate::mutant::{Mutant, either, is_on, unless};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::thread;
 
@@ -81,9 +81,20 @@ impl Home {
         let me = mine();
         // Ordering: Relaxed; the word holds this thread's token because this thread wrote it. If another was the home
         // thread before, it was `bind` that acquired what that one did.
-        let entered = self.word.compare_exchange(me, me | ENTERED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let exchange = || self.word.compare_exchange(me, me | ENTERED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let entered = either(Mutant::HomeEntersInTwoSteps, exchange, || self.enter_in_two_steps(me));
         // Lazily: dropping an `Entered` leaves the loop.
         entered.then(|| Entered { home: self, outermost: true })
+    }
+
+    /// What a mutant does.
+    fn enter_in_two_steps(&self, me: u64) -> bool {
+        // Ordering: Relaxed; as what it stands for.
+        let is_home = self.word.load(Ordering::Relaxed) == me;
+        if is_home {
+            self.word.store(me | ENTERED, Ordering::Relaxed);
+        }
+        is_home
     }
 }
 

@@ -57,6 +57,8 @@ crate::killed_by! {
         => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
     home_leave_without_release: HomeLeaveWithoutRelease
         => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
+    home_enters_in_two_steps: HomeEntersInTwoSteps
+        => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
     home_binds_while_entered: HomeBindsWhileEntered
         => crate::aio::home::loom_tests::the_next_home_thread_sees_what_the_last_one_did,
 
