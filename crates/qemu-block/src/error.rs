@@ -190,7 +190,7 @@ impl From<nix::errno::Errno> for BlockError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests {
     use super::*;
 

@@ -202,8 +202,6 @@ mutants! {
     TaskPendingWithoutRelease = "task-pending-without-release",
     /// The mark that the task was woken is removed after its poll, not before.
     TaskBeginKeepsScheduled = "task-begin-keeps-scheduled",
-    /// Who shuts the context down does not acquire what the last poll did to the future.
-    TaskSeizeWithoutAcquire = "task-seize-without-acquire",
     // task::join
     /// Who joins is woken before the result is there.
     JoinWakesBeforeResult = "join-wakes-before-result",

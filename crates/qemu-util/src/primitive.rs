@@ -79,6 +79,14 @@ pub mod clock {
     }
 }
 
+/// A number that nobody else in the process has got from here; never 0. Not part of any model.
+pub fn unique_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Ordering: Relaxed; only uniqueness matters, and the read-modify-write alone gives it.
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Threads.
 pub mod thread {
     #[cfg(qemu_loom)]
@@ -115,10 +123,7 @@ pub mod thread {
 
     #[cold]
     fn fresh_token() -> u64 {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        // Ordering: Relaxed; only uniqueness matters, and the read-modify-write alone gives it.
-        NEXT.fetch_add(1, Ordering::Relaxed)
+        super::unique_number()
     }
 }
 

@@ -7,7 +7,7 @@
 mod op;
 mod pool;
 mod syscall;
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 pub(crate) mod test_support;
 mod threads;
 

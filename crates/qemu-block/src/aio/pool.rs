@@ -30,6 +30,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use qemu_util::mutant::{Mutant, is_on};
 use qemu_util::primitive::{Arc, Condvar, Mutex, MutexGuard, thread};
 
 pub use observer::{PoolObserver, PoolState};
@@ -165,7 +166,8 @@ impl Shared {
             return drop(self.run_inline(queue, job));
         }
         queue.jobs.push_back(job);
-        if queue.jobs.len() <= queue.idle {
+        let trusts = is_on(Mutant::PoolTrustsIdle) && queue.idle > 0;
+        if trusts || queue.jobs.len() <= queue.idle {
             drop(queue);
             self.work.notify_one();
         } else if queue.threads < self.config.threads_max {
@@ -183,7 +185,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         queue.threads -= 1;
         // Threads that are left will look at the queue before they exit. Without any, it is on us.
-        while queue.threads == 0 {
+        while queue.threads == 0 && !is_on(Mutant::PoolForgetsFailedStart) {
             let Some(job) = queue.jobs.pop_front() else { break };
             queue = self.run_inline(queue, job);
         }
@@ -197,7 +199,9 @@ impl Shared {
         run_job(job);
         let mut queue = self.queue.lock();
         queue.inline -= 1;
-        self.tell_whether_idle(&queue);
+        if !is_on(Mutant::PoolEndsQuietly) {
+            self.tell_whether_idle(&queue);
+        }
         queue
     }
 
@@ -213,6 +217,9 @@ impl Shared {
         let mut queue = self.queue.lock();
         let mut out_of_time = false;
         loop {
+            if out_of_time && is_on(Mutant::PoolTimeOutWithoutLook) {
+                break;
+            }
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
                 run_job(job);
@@ -227,12 +234,19 @@ impl Shared {
             (queue, out_of_time) = self.work.wait_timeout(queue, self.config.idle_timeout);
             queue.idle -= 1;
         }
+        if is_on(Mutant::PoolUncountsLater) {
+            drop(queue);
+            queue = self.queue.lock();
+        }
         queue.threads -= 1;
         self.tell_whether_idle(&queue);
     }
 
     fn close(&self) {
         self.queue.lock().closed = true;
+        if is_on(Mutant::PoolClosesQuietly) {
+            return self.work.notify_one();
+        }
         self.work.notify_all();
     }
 }
@@ -261,11 +275,18 @@ enum SlotState<T> {
 impl<T> Slot<T> {
     fn complete(&self, result: std::thread::Result<T>) {
         let mut state = self.state.lock();
-        let waker = match &mut *state {
+        let mut waker = match &mut *state {
             SlotState::Pending(waker) => waker.take(),
             // Nobody waits: the result is dropped after the lock is released.
             SlotState::Done(_) | SlotState::Closed => return,
         };
+        if is_on(Mutant::PoolWakesBeforeResult) {
+            drop(state);
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+            state = self.state.lock();
+        }
         *state = SlotState::Done(result);
         drop(state);
         // The waker runs outside the mutex: it may poll the future at once.
@@ -318,5 +339,9 @@ impl<T> fmt::Debug for JobFuture<T> {
 }
 
 mod observer;
-#[cfg(test)]
+
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;
+
+#[cfg(all(test, qemu_loom))]
+mod loom_tests;

@@ -53,5 +53,5 @@ impl AioEngine for ThreadsEngine {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;

@@ -99,5 +99,5 @@ impl BlockDriver for HostDeviceDriver {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;

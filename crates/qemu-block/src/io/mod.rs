@@ -26,7 +26,7 @@ mod zero;
 pub use range_lock::{RangeGuard, RangeLock, RangeMode};
 pub use status::{ChainStatus, block_status_above};
 
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 pub(crate) mod test_disk;
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;

@@ -25,8 +25,7 @@ mod store;
 
 use std::sync::Arc;
 
-use qemu_util::primitive::Mutex;
-use qemu_util::primitive::atomic::{AtomicU64, Ordering};
+use qemu_util::primitive::{Mutex, unique_number};
 
 pub use control::{Control, Hold, MemOp, When};
 pub use driver::MemDriver;
@@ -78,9 +77,8 @@ impl MemDisk {
     }
 
     fn with_store(store: Store, growable: bool) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: only uniqueness matters. No real device has this number.
-        let identity = FileIdentity { device: u64::MAX, inode: NEXT.fetch_add(1, Ordering::Relaxed) };
+        // No real device has this number.
+        let identity = FileIdentity { device: u64::MAX, inode: unique_number() };
         Self { shared: Arc::new(Shared { store: Mutex::new(store), control: Control::default(), growable, identity }) }
     }
 
@@ -142,5 +140,5 @@ impl MemDisk {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;

@@ -13,7 +13,7 @@ mod create;
 mod json;
 mod keyval;
 mod take;
-#[cfg(test)]
+#[cfg(all(test, not(qemu_loom)))]
 mod tests;
 
 use std::collections::BTreeMap;

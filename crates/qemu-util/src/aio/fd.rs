@@ -169,7 +169,10 @@ impl Handlers {
         self.list.read(guard)
     }
 
-    #[cfg_attr(all(qemu_loom, not(test)), expect(dead_code, reason = "the model of the monitor knows the eventfd alone"))]
+    #[cfg_attr(
+        all(qemu_loom, not(test)),
+        expect(dead_code, reason = "the model of the monitor knows the eventfd alone")
+    )]
     pub(super) fn generation(&self) -> u64 {
         // Ordering: Acquire; the list is at least as new as the number. [pair: fd.generation]
         self.generation.load(unless(Mutant::GenerationWithoutAcquire, Ordering::Acquire, Ordering::Relaxed))
@@ -182,21 +185,19 @@ impl Handlers {
         if is_on(Mutant::GenerationBeforeList) {
             self.bump_generation();
         }
-        self.replace(list);
+        #[cfg(not(qemu_loom))]
+        self.list.replace(list);
+        #[cfg(qemu_loom)]
+        let free = crate::rcu::retire(&self.list, list);
         if !is_on(Mutant::GenerationBeforeList) {
             self.bump_generation();
         }
-    }
-
-    #[cfg(not(qemu_loom))]
-    fn replace(&self, list: Vec<Arc<Handler>>) {
-        self.list.replace(list);
-    }
-
-    /// In a model the old list is freed here: the thread that would do it never ends.
-    #[cfg(qemu_loom)]
-    fn replace(&self, list: Vec<Arc<Handler>>) {
-        drop(self.list.replace_and_wait(list));
+        // In a model the old list is freed here: the thread that would do it never ends.
+        #[cfg(qemu_loom)]
+        {
+            crate::rcu::synchronize();
+            free();
+        }
     }
 
     /// How many handlers there are; for information, from any thread.

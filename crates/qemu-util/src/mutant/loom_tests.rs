@@ -98,7 +98,6 @@ crate::killed_by! {
     task_begin_without_acquire: TaskBeginWithoutAcquire => crate::task::loom_tests::wake_against_poll,
     task_pending_without_release: TaskPendingWithoutRelease => crate::task::loom_tests::wake_against_poll,
     task_begin_keeps_scheduled: TaskBeginKeepsScheduled => crate::task::loom_tests::wake_against_poll,
-    task_seize_without_acquire: TaskSeizeWithoutAcquire => crate::task::loom_tests::end::the_last_handle_goes_elsewhere,
     join_wakes_before_result: JoinWakesBeforeResult => crate::task::loom_tests::end::join_against_completion,
     woken_without_release: WokenWithoutRelease => crate::task::loom_tests::block_on_is_woken,
     take_woken_without_acquire: TakeWokenWithoutAcquire => crate::task::loom_tests::block_on_is_woken,

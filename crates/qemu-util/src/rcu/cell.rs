@@ -72,7 +72,7 @@ impl<T: Send + Sync + 'static> RcuCell<T> {
 }
 
 /// Puts `value` in; the function, to be called after a grace period, frees the old one.
-pub(super) fn retire<T: Send + Sync + 'static>(cell: &RcuCell<T>, value: T) -> impl FnOnce() + Send + use<T> {
+pub(crate) fn retire<T: Send + Sync + 'static>(cell: &RcuCell<T>, value: T) -> impl FnOnce() + Send + use<T> {
     let old = Retired(cell.publish(value));
     move || {
         // SAFETY: the only caller is `call_rcu`, after a grace period.

@@ -163,9 +163,10 @@ impl State {
     /// Whether the caller has got exclusive access in order to drop the future.
     pub(super) fn seize(&self) -> bool {
         let free = |old: u32| old & (RUNNING | COMPLETE) == 0;
-        // Ordering: Acquire; what the last poll did to the future happened before it is dropped. [pair: task.wake-run]
-        let acquire = unless(Mutant::TaskSeizeWithoutAcquire, Ordering::Acquire, Ordering::Relaxed);
-        let old = self.update(acquire, |old| Some(old | CANCELLED | if free(old) { RUNNING } else { 0 }));
+        // Ordering: Acquire; what the last poll did to the future happened before it is dropped. Nobody depends on it
+        // today: the queue, which is the caller, has taken a lock that it also takes after each poll.
+        // [pair: task.wake-run]
+        let old = self.update(Ordering::Acquire, |old| Some(old | CANCELLED | if free(old) { RUNNING } else { 0 }));
         old.is_some_and(free)
     }
 
