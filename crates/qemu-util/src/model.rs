@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The longest execution, in branches; loom's own limit is too short for a context, which makes several rounds.
 const BRANCHES_MAX: usize = 20_000;
 
-/// Explores all executions of `check`; for models of two threads.
+/// Explores all executions of `check`; for small models of two threads.
 ///
 /// # Panics
 /// When an execution panics, deadlocks, or accesses an [`UnsafeCell`](crate::primitive::UnsafeCell) without order.
@@ -22,15 +22,16 @@ pub fn explore(check: impl Fn() + Sync + Send + 'static) {
     run(None, check);
 }
 
-/// Explores the executions of `check` with `preemptions` preemptions at most; for models of more than two threads.
+/// Explores the executions of `check` with `preemptions` preemptions at most; for models of more than two threads,
+/// and for those whose threads do several things one after the other.
 ///
-/// `QEMU_LOOM_FULL=1` takes the bound away, and `LOOM_MAX_PREEMPTIONS` replaces it.
+/// `QEMU_LOOM_FULL=1` adds two to the bound, for which some models take hours; `LOOM_MAX_PREEMPTIONS` replaces it.
 ///
 /// # Panics
 /// As [`explore`].
 pub fn explore_bounded(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
     let is_full = std::env::var_os("QEMU_LOOM_FULL").is_some_and(|value| value == "1");
-    run((!is_full).then_some(preemptions), check);
+    run(Some(if is_full { preemptions + 2 } else { preemptions }), check);
 }
 
 fn run(preemptions: Option<usize>, check: impl Fn() + Sync + Send + 'static) {

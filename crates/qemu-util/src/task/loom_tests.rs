@@ -32,7 +32,7 @@ fn waiting_task(ctx: &AioContext, data: &Arc<AtomicU32>, end: u32) -> (JoinHandl
 /// One thread wakes twice: the second time the task is idle, on the list, or running.
 #[test]
 pub(crate) fn wake_against_poll() {
-    explore(|| {
+    explore_bounded(3, || {
         let ctx = context();
         let data = number();
         let (task, waker) = waiting_task(&ctx, &data, 2);
@@ -123,7 +123,7 @@ fn a_task_is_woken_from_another_thread() {
 /// One thread wakes twice, while the caller polls, runs the loop or sleeps in it.
 #[test]
 pub(crate) fn block_on_is_woken() {
-    explore(|| {
+    explore_bounded(3, || {
         let ctx = context();
         let data = number();
         let mut other = None;

@@ -29,7 +29,7 @@ impl Drop for Owned {
 /// One thread schedules twice: the second time finds the node on the list, or off it and pushes it again.
 #[test]
 pub(crate) fn schedule_against_run() {
-    explore(|| {
+    explore_bounded(3, || {
         let ctx = context();
         let (data, seen) = (number(), number());
         let bh = {
@@ -77,7 +77,7 @@ fn the_call_is_there_when_both_schedulers_have_returned() {
 /// The loop may sleep with a cancelled node on its list, which is then scheduled again.
 #[test]
 pub(crate) fn scheduling_after_cancelling_runs() {
-    explore(|| {
+    explore_bounded(3, || {
         let ctx = context();
         let called = number();
         let call = Arc::clone(&called);
@@ -129,7 +129,7 @@ fn schedule_against_cancel() {
 /// After the home thread has deleted it, the function is gone and never called, whoever schedules.
 #[test]
 pub(crate) fn schedule_against_delete() {
-    explore(|| {
+    explore_bounded(4, || {
         let ctx = context();
         let (called, drops) = (number(), number());
         let bh = {
@@ -213,7 +213,7 @@ fn a_function_that_is_called_once() {
 /// Idle is no progress; what is wanted at once meanwhile is, whether the idle call has been made or not.
 #[test]
 fn an_idle_one_becomes_urgent() {
-    explore(|| {
+    explore_bounded(3, || {
         let ctx = context();
         let called = number();
         let call = Arc::clone(&called);

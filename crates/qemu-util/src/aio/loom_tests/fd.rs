@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::super::fd::{FdCallbacks, Handlers};
 use super::context;
-use crate::model::explore;
+use crate::model::explore_bounded;
 use crate::primitive::{Arc, thread};
 use crate::rcu::read_lock;
 
@@ -16,7 +16,7 @@ fn descriptor() -> Arc<OwnedFd> {
 /// Were the number newer than the list, an epoll set made of the list would pass for up to date.
 #[test]
 pub(crate) fn the_list_is_as_new_as_its_number() {
-    explore(|| {
+    explore_bounded(5, || {
         let handlers = Arc::new(Handlers::new());
         let adder = {
             let handlers = Arc::clone(&handlers);
@@ -36,7 +36,7 @@ pub(crate) fn the_list_is_as_new_as_its_number() {
 /// The loop gives the list to the kernel when it goes to sleep; it has to come back for a handler that is added later.
 #[test]
 pub(crate) fn a_handler_added_elsewhere() {
-    explore(|| {
+    explore_bounded(4, || {
         let ctx = context();
         let adder = {
             let ctx = ctx.clone();

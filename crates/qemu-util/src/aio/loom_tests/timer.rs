@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::{RELAXED, context, number};
-use crate::model::explore;
+use crate::model::{explore, explore_bounded};
 use crate::primitive::{Arc, thread};
 
 #[test]
 pub(crate) fn a_timer_armed_elsewhere() {
-    explore(|| {
+    explore_bounded(4, || {
         let ctx = context();
         let called = number();
         let call = Arc::clone(&called);

@@ -118,7 +118,7 @@ fn abort_against_wake_and_completion() {
 /// Aborting while the future is polled: it is dropped, once, by the home thread.
 #[test]
 fn abort_against_poll() {
-    explore(|| {
+    explore_bounded(4, || {
         let ctx = context();
         let drops = number();
         let task = {
