@@ -38,7 +38,7 @@ pub(crate) fn two_pushers_against_the_consumer() {
             thread::yield_now();
         }
         assert_eq!(sum, 3);
-        let n_first = pushers.into_iter().map(|pusher| usize::from(pusher.join().unwrap())).sum();
+        let n_first = pushers.into_iter().map(|pusher| usize::from(pusher.join().unwrap())).sum::<usize>();
         // Who pushes onto an empty list is told so: it tells the consumer, once a batch.
         assert_eq!(n_batches, n_first);
     });

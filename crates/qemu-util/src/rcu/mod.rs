@@ -52,9 +52,9 @@ mod reader;
 
 pub use callback::{call_rcu, drain_call_rcu};
 pub use cell::RcuCell;
-pub use dump::{RcuState, state};
 #[cfg(qemu_loom)]
 pub(crate) use cell::retire;
+pub use dump::{RcuState, state};
 pub use grace::synchronize;
 pub use reader::{RcuGuard, read_lock};
 
