@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::process::{cargo, run_shown, say};
-use crate::{test, tidy};
+use crate::{loom, test, tidy};
 
 /// Runs all checks, the quick ones first, and stops at the first that fails.
 ///
@@ -15,6 +15,7 @@ pub(crate) fn run() -> io::Result<()> {
     run_shown(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     run_shown(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     test::run()?;
+    loom::run(&[])?;
     say("All checks passed.");
     Ok(())
 }

@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod demo;
 mod litmus;
+mod loom;
 mod process;
 mod soak;
 mod test;
@@ -25,6 +26,7 @@ usage: cargo xtask <task>
   soak    random work on event loops, tasks and RCU objects: [--minutes N] [--seed S] [--mutants]; see tests/soak
   ci      everything that a change must pass: fmt, clippy, test, doc, tidy
   litmus  check the protocols against the language and the architecture, with herd7
+  loom    run the models of the wake-up protocols, and their mutants; --help lists the options
   bench   compare the release binary with the reference; --help lists the options
 ";
 
@@ -45,6 +47,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("bench", options) => return bench::run(options),
         (bench::MEASURE, command) => return bench::measure(command),
         ("litmus", options) => litmus::run(options)?,
+        ("loom", options) => loom::run(options)?,
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("soak", options) => soak::run(options)?,

@@ -39,7 +39,8 @@ pub(crate) fn run() -> io::Result<()> {
     run_shown(&mut under_test(cargo(&["test", "--workspace", "--doc"])))
 }
 
-fn has_nextest() -> bool {
+/// Whether nextest is there; without it `cargo test` does.
+pub(crate) fn has_nextest() -> bool {
     let output = cargo(&["nextest", "--version"]).output();
     output.is_ok_and(|output| output.status.success())
 }
