@@ -1,13 +1,13 @@
 //! What to do about panics that may not go on: end them, or end the process.
 
-#[cfg(not(qemu_loom))]
+#[cfg(not(any(qemu_loom, qemu_shuttle)))]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Calls `function` and ends its panic here; the panic hook has reported it.
 ///
 /// For foreign code among other people's: one waker, one function, one task that panics is not to take the others with
 /// it. The payload is leaked, because its own destructor may panic, outside of what is caught.
-#[cfg(not(qemu_loom))]
+#[cfg(not(any(qemu_loom, qemu_shuttle)))]
 pub(crate) fn contain(function: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(function)) {
         std::mem::forget(payload);
@@ -15,7 +15,7 @@ pub(crate) fn contain(function: impl FnOnce()) {
 }
 
 /// Calls `function`. In a model a panic is a defect that was found: nothing may contain it.
-#[cfg(qemu_loom)]
+#[cfg(any(qemu_loom, qemu_shuttle))]
 pub(crate) fn contain(function: impl FnOnce()) {
     function();
 }

@@ -13,6 +13,10 @@
 //! | [`clock`] | `std` | each look at the clock takes a fixed time |
 //! | [`Arc`], [`Weak`], [`OnceLock`] | `std` | `std`: reference counts are not part of any model |
 //!
+//! The cfg `qemu_shuttle` replaces the locks alone, by shuttle's: the locks for tasks, which need nothing else, are tested
+//! with it under many random schedules. Shuttle knows sequentially consistent schedules only, so that it says nothing
+//! about memory orderings.
+//!
 //! Store→load ordering is always written with `fence(SeqCst)`: loom treats `SeqCst` accesses as `AcqRel`, but models
 //! the fence.
 
@@ -133,15 +137,13 @@ pub use loom::thread_local;
 pub use std::thread_local;
 
 /// The guard of a [`Mutex`].
-#[cfg(not(qemu_loom))]
-pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
-/// The guard of a [`Mutex`].
-#[cfg(qemu_loom)]
-pub type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+pub type MutexGuard<'a, T> = imp::MutexGuard<'a, T>;
 
 #[cfg(qemu_loom)]
 use loom::sync as imp;
-#[cfg(not(qemu_loom))]
+#[cfg(qemu_shuttle)]
+use shuttle::sync as imp;
+#[cfg(not(any(qemu_loom, qemu_shuttle)))]
 use std::sync as imp;
 
 /// A mutual exclusion lock that does not poison: a panic under the lock leaves the data as it is.

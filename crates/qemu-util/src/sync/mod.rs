@@ -57,5 +57,7 @@ pub use semaphore::{Semaphore, SemaphorePermit};
 
 #[cfg(all(test, qemu_loom))]
 pub(crate) mod loom_tests;
-#[cfg(all(test, not(qemu_loom)))]
+#[cfg(all(test, qemu_shuttle))]
+mod shuttle_tests;
+#[cfg(all(test, not(any(qemu_loom, qemu_shuttle))))]
 mod tests;
