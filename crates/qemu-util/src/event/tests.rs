@@ -38,7 +38,7 @@ fn a_reset_does_not_hide_a_waiter() {
 
 #[test]
 fn ping_pong() {
-    const ROUNDS: u32 = 20_000;
+    const ROUNDS: u32 = if cfg!(miri) { 50 } else { 20_000 };
     let (ping, pong) = (QemuEvent::new(false), QemuEvent::new(false));
     // Ordering: Relaxed throughout; the events order the turns.
     let turn = AtomicU32::new(0);
@@ -62,7 +62,7 @@ fn ping_pong() {
 
 #[test]
 fn several_setters_and_waiters_lose_nothing() {
-    const PER_THREAD: u64 = 20_000;
+    const PER_THREAD: u64 = if cfg!(miri) { 50 } else { 20_000 };
     const PRODUCERS: u64 = 3;
     let event = QemuEvent::new(false);
     let all_done = QemuEvent::new(false);

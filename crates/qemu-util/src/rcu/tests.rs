@@ -134,11 +134,12 @@ fn functions_are_called_in_order_and_a_panic_harms_nobody() {
 
 #[test]
 fn functions_from_many_threads_are_all_called() {
+    const PER_THREAD: usize = if cfg!(miri) { 20 } else { 1000 };
     let called = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..1000 {
+                for _ in 0..PER_THREAD {
                     let called = Arc::clone(&called);
                     call_rcu(move || {
                         called.fetch_add(1, RELAXED);
@@ -148,11 +149,12 @@ fn functions_from_many_threads_are_all_called() {
             });
         }
     });
-    assert_eq!(called.load(RELAXED), 4000);
+    assert_eq!(called.load(RELAXED), 4 * PER_THREAD);
 }
 
 #[test]
 fn many_writers_wait_at_the_same_time() {
+    const ROUNDS: usize = if cfg!(miri) { 5 } else { 500 };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -161,7 +163,7 @@ fn many_writers_wait_at_the_same_time() {
                 thread::yield_now();
             }
         });
-        let writers: Vec<_> = (0..3).map(|_| scope.spawn(|| (0..500).for_each(|_| synchronize()))).collect();
+        let writers: Vec<_> = (0..3).map(|_| scope.spawn(|| (0..ROUNDS).for_each(|_| synchronize()))).collect();
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         stop.store(true, RELAXED);
     });

@@ -4,7 +4,7 @@ use super::*;
 use crate::sync::{CoMutex, CoQueue, CoRwLock, Semaphore};
 
 const N_THREADS: usize = 4;
-const N_ROUNDS: usize = 5000;
+const N_ROUNDS: usize = if cfg!(miri) { 20 } else { 5000 };
 
 /// Runs the closure on several threads, with the number of each.
 fn on_threads(run: impl Fn(usize) + Sync) {
