@@ -8,6 +8,7 @@ mod demo;
 mod litmus;
 mod loom;
 mod process;
+mod sanitize;
 mod soak;
 mod test;
 mod tidy;
@@ -27,6 +28,8 @@ usage: cargo xtask <task>
   ci      everything that a change must pass: fmt, clippy, test, doc, tidy
   litmus  check the protocols against the language and the architecture, with herd7
   loom    run the models of the wake-up protocols, and their mutants; --help lists the options
+  tsan, asan, miri
+          the concurrency tests and conversions under a tool that watches each access; --help lists the options
   bench   compare the release binary with the reference; --help lists the options
 ";
 
@@ -48,6 +51,9 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         (bench::MEASURE, command) => return bench::measure(command),
         ("litmus", options) => litmus::run(options)?,
         ("loom", options) => loom::run(options)?,
+        ("tsan", options) => sanitize::tsan(options)?,
+        ("asan", options) => sanitize::asan(options)?,
+        ("miri", options) => sanitize::miri(options)?,
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("soak", options) => soak::run(options)?,
