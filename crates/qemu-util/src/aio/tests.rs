@@ -201,6 +201,18 @@ fn a_task_may_block_on_another_one() {
 }
 
 #[test]
+fn a_future_that_yields_in_block_on_lets_the_tasks_run() {
+    let ctx = context();
+    let (count, count_up) = counter();
+    drop(ctx.spawn(async move { count_up() }));
+    ctx.block_on(async {
+        while count.load(RELAXED) == 0 {
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
 fn outside_the_home_thread_polling_is_refused() {
     let ctx = context();
     thread::scope(|scope| {

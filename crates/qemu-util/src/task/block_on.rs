@@ -16,6 +16,11 @@ struct Caller {
 }
 
 impl Caller {
+    fn is_woken(&self) -> bool {
+        // Ordering: Relaxed; the look that counts is `take_woken`.
+        self.woken.load(Ordering::Relaxed)
+    }
+
     fn take_woken(&self) -> bool {
         // Ordering: Relaxed; only spares the swap. A wake-up that is missed here has kicked the loop, so that the poll
         // which follows does not sleep.
@@ -49,20 +54,22 @@ impl Wake for Caller {
     }
 }
 
-/// Polls `future` whenever it was woken, and `poll_loop` otherwise, until it is ready.
+/// Polls `future` whenever it was woken, and `poll_loop` after that and until it is woken again, until it is ready.
+///
+/// The loop has its turn also when the future was woken while it was polled: else one that yields until a task has done
+/// something would never let that task run. It does not sleep then, since the waker has kicked it.
 pub(crate) fn block_on<F: Future>(core: &Arc<Core>, future: F, mut poll_loop: impl FnMut(&Core)) -> F::Output {
     let caller = Arc::new(Caller { core: Arc::clone(core), woken: AtomicBool::new(true) });
     let waker = Waker::from(Arc::clone(&caller));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        if caller.take_woken() {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return output;
-            }
-        } else {
-            assert!(!core.is_closed(), "the context was shut down while block_on waited in it");
-            poll_loop(core);
+        if caller.take_woken()
+            && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
+        {
+            return output;
         }
+        assert!(!core.is_closed() || caller.is_woken(), "the context was shut down while block_on waited in it");
+        poll_loop(core);
     }
 }
