@@ -4,8 +4,7 @@
 //! |---|---|---|
 //! | `counter` | the owner | 0 outside sections, else the domain's counter when the outermost one began |
 //! | `waiting` | the writers; the owner clears it | a writer wants to be woken when the owner leaves |
-//! | `depth` | the owner; nobody else reads it | how many guards live |
-//! | `orphaned` | the owner; nobody else reads it | the thread's locals are gone: give the slot back with the last guard |
+//! | `depth` | the owner; nobody else reads it | how many guards live; and [`ORPHANED`] |
 //!
 //! Slots are never freed but used again by later threads, so that guards and writers may keep plain references. There
 //! are as many as threads have been inside the registry at the same time.
@@ -22,8 +21,11 @@ pub(super) struct Slot {
     counter: AtomicU64,
     waiting: AtomicBool,
     depth: AtomicU32,
-    orphaned: AtomicBool,
 }
+
+/// In `depth`: the thread's locals are gone, so that the slot is to be given back with the last guard. Kept there and
+/// not in a field of its own, so that a section which is entered and left in the usual way does not look at it.
+const ORPHANED: u32 = 1 << 31;
 
 impl Slot {
     /// Whether the owner may be inside a section that began before the counter became `counter`.
@@ -45,18 +47,35 @@ impl Slot {
     fn enter(&self) {
         // Ordering: Relaxed, both; only the owner uses `depth`.
         let depth = self.depth.load(Ordering::Relaxed);
-        // Leaking guards is safe, and 2^32 of them would make the section look as if it were over.
-        let Some(deeper) = depth.checked_add(1) else {
-            crate::panics::abort("an RCU read-side section is nested 2^32 times");
-        };
-        self.depth.store(deeper, Ordering::Relaxed);
         if depth == 0 {
-            // Ordering: Relaxed, in `current` and here; ordered by the fence below. An old counter is as good as a new
-            // one: the writers wait for it.
-            self.counter.store(domain().grace.current(), Ordering::Relaxed);
-            // The slot before every read of the section. [pair: rcu.light-heavy]
-            either(Mutant::RcuEnterWithoutFence, fence::light, || ());
+            self.depth.store(1, Ordering::Relaxed);
+            self.begin();
+        } else {
+            self.enter_deeper(depth);
         }
+    }
+
+    #[inline(never)]
+    fn enter_deeper(&self, depth: u32) {
+        // Leaking guards is safe, and 2^31 of them would make the section look as if it were over.
+        if depth & !ORPHANED == !ORPHANED {
+            crate::panics::abort("an RCU read-side section is nested 2^31 times");
+        }
+        // Ordering: Relaxed; only the owner uses `depth`.
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        if depth == ORPHANED {
+            self.begin();
+        }
+    }
+
+    /// The outermost section begins.
+    #[inline(always)]
+    fn begin(&self) {
+        // Ordering: Relaxed, in `current` and here; ordered by the fence below. An old counter is as good as a new
+        // one: the writers wait for it.
+        self.counter.store(domain().grace.current(), Ordering::Relaxed);
+        // The slot before every read of the section. [pair: rcu.light-heavy]
+        either(Mutant::RcuEnterWithoutFence, fence::light, || ());
     }
 
     #[inline]
@@ -65,18 +84,28 @@ impl Slot {
         let depth = self.depth.load(Ordering::Relaxed) - 1;
         self.depth.store(depth, Ordering::Relaxed);
         if depth == 0 {
-            // Ordering: Release; the reads of the section are over before a writer sees the 0. [pair: rcu.leave-free]
-            self.counter.store(0, unless(Mutant::RcuLeaveWithoutRelease, Ordering::Release, Ordering::Relaxed));
-            // The 0 before the look at `waiting`. [pair: rcu.light-heavy]
-            either(Mutant::RcuLeaveWithoutFence, fence::light, || ());
-            // Ordering: Relaxed; ordered by the fence.
-            if self.waiting.load(Ordering::Relaxed) {
-                self.wake_writer();
-            }
-            // Ordering: Relaxed; only the owner uses it.
-            if self.orphaned.load(Ordering::Relaxed) {
-                domain().registry.give_back(self);
-            }
+            self.end();
+        } else if depth == ORPHANED {
+            self.leave_for_good();
+        }
+    }
+
+    #[cold]
+    fn leave_for_good(&'static self) {
+        self.end();
+        domain().registry.give_back(self);
+    }
+
+    /// The outermost section ends.
+    #[inline(always)]
+    fn end(&self) {
+        // Ordering: Release; the reads of the section are over before a writer sees the 0. [pair: rcu.leave-free]
+        self.counter.store(0, unless(Mutant::RcuLeaveWithoutRelease, Ordering::Release, Ordering::Relaxed));
+        // The 0 before the look at `waiting`. [pair: rcu.light-heavy]
+        either(Mutant::RcuLeaveWithoutFence, fence::light, || ());
+        // Ordering: Relaxed; ordered by the fence.
+        if self.waiting.load(Ordering::Relaxed) {
+            self.wake_writer();
         }
     }
 
@@ -91,14 +120,14 @@ impl Slot {
 
     fn is_inside(&self) -> bool {
         // Ordering: Relaxed; only the owner asks.
-        self.depth.load(Ordering::Relaxed) != 0
+        self.depth.load(Ordering::Relaxed) & !ORPHANED != 0
     }
 
     #[cfg(not(qemu_loom))]
     fn orphan(&'static self) {
         if self.is_inside() {
             // Ordering: Relaxed; only the owner uses it.
-            self.orphaned.store(true, Ordering::Relaxed);
+            self.depth.fetch_or(ORPHANED, Ordering::Relaxed);
         } else {
             domain().registry.give_back(self);
         }
@@ -134,11 +163,10 @@ impl Registry {
                 counter: AtomicU64::new(0),
                 waiting: AtomicBool::new(false),
                 depth: AtomicU32::new(0),
-                orphaned: AtomicBool::new(false),
             })))
         });
         // Ordering: Relaxed; the lock hands the slot from its last owner to this one.
-        slot.orphaned.store(orphaned, Ordering::Relaxed);
+        slot.depth.store(if orphaned { ORPHANED } else { 0 }, Ordering::Relaxed);
         slots.used.push(slot);
         slot
     }
