@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 
-use super::{domain, grace, reader};
+use super::{domain, grace, reader, signals};
 use crate::event::{EventState, QemuEvent};
 use crate::mutant::{Mutant, either, is_on};
 use crate::panics::{self, contain};
@@ -130,6 +130,7 @@ fn start_server() -> bool {
     if domain().callbacks.model.has_no_threads() {
         return false;
     }
+    let _blocked = signals::Blocked::here();
     let builder = thread::Builder::new().name("call_rcu".to_owned());
     let started = builder.spawn(|| {
         let _serving = Serving;
