@@ -1,4 +1,12 @@
 //! Points in time as the clock on the wall shows them.
+//!
+//! ```
+//! let text = qemu_util::local_time::format(1_795_262_400); // Noon, somewhere in London.
+//! assert!(text.starts_with("2026-11-2"));
+//! assert_eq!(text.len(), "2026-11-21 12:00:00".len());
+//! ```
+//!
+//! QEMU: `g_date_time_format` as `info` uses it (block/qapi.c)
 
 /// Formats `seconds` since the epoch as `2026-11-21 23:17:55` in the zone of this process (`TZ`, `/etc/localtime`).
 ///

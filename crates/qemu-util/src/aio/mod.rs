@@ -11,6 +11,59 @@
 //! | `home` | which thread may do that |
 //! | `dump` | what a context looks like from outside, for whoever looks into a program that hangs |
 //!
+//! Timers are functions ([`AioContext::timer`]) or futures ([`AioContext::sleep`]). Other threads schedule, the home
+//! thread does the work:
+//!
+//! ```
+//! use qemu_util::aio::AioContext;
+//! use std::time::{Duration, Instant};
+//!
+//! let ctx = AioContext::new()?;
+//! let start = Instant::now();
+//! ctx.block_on(ctx.sleep(Duration::from_millis(2)));
+//! assert!(start.elapsed() >= Duration::from_millis(2));
+//!
+//! let (sender, receiver) = std::sync::mpsc::channel();
+//! let remote = ctx.clone();
+//! std::thread::spawn(move || {
+//!     remote.schedule_oneshot(move || sender.send(AioContext::current().is_some()).expect("somebody listens"));
+//! });
+//! while !ctx.poll(true) {}
+//! assert_eq!(receiver.try_recv(), Ok(true));
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # Nested polling
+//!
+//! What runs in the loop may run the loop, to wait for something without giving up its place: bottom halves, tasks,
+//! timers and handlers that are due are then served from inside it.
+//!
+//! ```
+//! use qemu_util::aio::AioContext;
+//!
+//! let ctx = AioContext::new()?;
+//! let inner = ctx.spawn(async { "done meanwhile" });
+//! let outer = ctx.clone();
+//! let task = ctx.spawn(async move { outer.block_on(inner).expect("it does not panic") });
+//! assert_eq!(ctx.block_on(task).expect("it does not panic"), "done meanwhile");
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # Busy polling
+//!
+//! Before it sleeps, the loop spins for a moment, and learns from how long it then had to sleep whether that is worth
+//! while; see [`PollParams`].
+//!
+//! ```
+//! use qemu_util::aio::{AioContext, PollParams};
+//! use std::time::Duration;
+//!
+//! let ctx = AioContext::new()?;
+//! ctx.set_poll_params(PollParams { max: Duration::ZERO, grow: 0, shrink: 0 }); // Never spin.
+//! ctx.set_poll_params(PollParams { max: Duration::from_micros(10), ..PollParams::for_this_machine() });
+//! # std::io::Result::Ok(())
+//! ```
+//!
 //! QEMU: util/async.c, util/aio-posix.c
 
 pub(crate) mod bh;

@@ -207,6 +207,13 @@ thread_local! {
 /// Guards nest, in any order of dropping. A guard that is leaked keeps everything that is replaced later from being
 /// freed, and everybody who waits for a grace period waiting.
 ///
+/// It belongs to its thread, and so does whatever holds it; a task that holds one across an `await` is not `Send`:
+///
+/// ```compile_fail,E0277
+/// fn send_elsewhere(_: impl Send) {}
+/// send_elsewhere(qemu_util::rcu::read_lock());
+/// ```
+///
 /// QEMU: `RCU_READ_LOCK_GUARD` (include/qemu/rcu.h)
 #[must_use = "the section ends when the guard is dropped"]
 pub struct RcuGuard {

@@ -17,6 +17,28 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
+//! A task ends with a result, by a panic, or because it is aborted; whoever joins it learns which.
+//!
+//! ```
+//! use qemu_util::aio::AioContext;
+//! use qemu_util::task::JoinError;
+//!
+//! let ctx = AioContext::new()?;
+//! let task = ctx.spawn(std::future::pending::<()>());
+//! assert!(!task.is_finished());
+//! task.abort();
+//! assert!(matches!(ctx.block_on(task), Err(JoinError::Cancelled)));
+//!
+//! let detached = ctx.spawn(async { std::thread::current().id() });
+//! drop(detached); // It runs all the same, as soon as the loop does.
+//! while ctx.poll(false) {}
+//!
+//! // The future of `block_on` itself is no task: it may borrow, and need not be `Send`.
+//! let text = String::from("borrowed");
+//! assert_eq!(ctx.block_on(async { text.len() }), 8);
+//! # std::io::Result::Ok(())
+//! ```
+//!
 //! QEMU: coroutines; `aio_co_schedule`, `aio_co_wake` (util/async.c)
 
 mod block_on;
