@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_util;
 mod ci;
 mod demo;
 mod litmus;
@@ -31,6 +32,8 @@ usage: cargo xtask <task>
   tsan, asan, miri
           the concurrency tests and conversions under a tool that watches each access; --help lists the options
   bench   compare the release binary with the reference; --help lists the options
+  bench-util
+          compare the primitives of qemu-util with those of other crates: [--rounds N] [--json FILE] [CASE]
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("tsan", options) => sanitize::tsan(options)?,
         ("asan", options) => sanitize::asan(options)?,
         ("miri", options) => sanitize::miri(options)?,
+        ("bench-util", options) => bench_util::run(options)?,
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("soak", options) => soak::run(options)?,

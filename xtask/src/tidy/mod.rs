@@ -2,6 +2,7 @@
 //!
 //! A rule looks at one file and returns its complaints; only the rule about tags needs to see all files at once.
 
+mod layers;
 mod layout;
 mod lexer;
 mod source;
@@ -56,6 +57,7 @@ fn check(root: &Path) -> io::Result<Vec<String>> {
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     for file in &files {
         complaints.extend(layout::check(file));
+        complaints.extend(layers::check(file));
         if file.is_rust() {
             complaints.extend(source::check(file));
         }
