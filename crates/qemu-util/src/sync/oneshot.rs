@@ -36,6 +36,8 @@ pub struct Sender<T> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Receiver<T> {
     shared: Arc<Mutex<State<T>>>,
+    /// The result was received: the sender is gone, and nothing is left in between.
+    finished: bool,
 }
 
 enum State<T> {
@@ -52,7 +54,7 @@ enum State<T> {
 /// A new pair of ends.
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Mutex::new(State::Open(None)));
-    (Sender { shared: Some(Arc::clone(&shared)) }, Receiver { shared })
+    (Sender { shared: Some(Arc::clone(&shared)) }, Receiver { shared, finished: false })
 }
 
 impl<T> Sender<T> {
@@ -115,7 +117,7 @@ impl<T> Drop for Sender<T> {
 impl<T> Future for Receiver<T> {
     type Output = Result<T, Cancelled>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Cloned before the mutex is taken, and dropped after it is released: both may run foreign code.
         let waker = context.waker().clone();
         let (result, stale) = {
@@ -134,12 +136,16 @@ impl<T> Future for Receiver<T> {
             }
         };
         drop(stale);
+        self.finished = result.is_ready();
         result
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
         // A value that was sent and not received is dropped with no lock held.
         let last = mem::replace(&mut *self.shared.lock(), State::ReceiverGone);
         drop(last);

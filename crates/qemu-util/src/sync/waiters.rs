@@ -105,7 +105,16 @@ impl<R: Copy> WaitList<R> {
 }
 
 /// Wakes in order; call it with no lock held. One that panics does not cost the others their turn.
+#[inline]
 pub(super) fn wake_all(batch: WakeBatch) {
+    // The usual case, and the only one that is worth a place in the caller: nobody waits.
+    if !batch.is_empty() {
+        wake_each(batch);
+    }
+}
+
+#[inline(never)]
+fn wake_each(batch: WakeBatch) {
     for waker in batch {
         contain(|| waker.wake());
     }
