@@ -11,6 +11,7 @@ mod loom;
 mod process;
 mod sanitize;
 mod soak;
+mod stress;
 mod test;
 mod tidy;
 
@@ -34,6 +35,10 @@ usage: cargo xtask <task>
   bench   compare the release binary with the reference; --help lists the options
   bench-util
           compare the primitives of qemu-util with those of other crates: [--rounds N] [--json FILE] [CASE]
+  stress-aarch64
+          convert again and again on arm64, and analyse what hangs; --help lists the options
+  disassemble
+          see that the fences are in arm64's machine code; --help lists the options
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +63,8 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("asan", options) => sanitize::asan(options)?,
         ("miri", options) => sanitize::miri(options)?,
         ("bench-util", options) => bench_util::run(options)?,
+        ("stress-aarch64", options) => return stress::run(options),
+        ("disassemble", options) => return stress::disassemble(options),
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("soak", options) => soak::run(options)?,

@@ -55,7 +55,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// Builds `qemu-img` with `profile` (`dev` or `release`) and says where it is.
 pub(crate) fn build_qemu_img(profile: &str) -> io::Result<PathBuf> {
-    let mut build = cargo(&["build", "--package", "qemu-img", "--profile", profile]);
+    build_qemu_img_with(&["--profile".to_owned(), profile.to_owned()], &[])
+}
+
+/// Builds `qemu-img` with more arguments and variables for cargo, and says where it is.
+pub(crate) fn build_qemu_img_with(args: &[String], variables: &[(&str, OsString)]) -> io::Result<PathBuf> {
+    let mut build = cargo(&["build", "--package", "qemu-img"]);
+    build.args(args).envs(variables.iter().cloned());
     let output = build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(io::Error::other(format!("cargo build --package qemu-img: {}", output.status)));
