@@ -159,6 +159,12 @@ pub(super) fn toolchain(dir: &Path) -> io::Result<Toolchain> {
         sysroot: dir.join("usr").join("aarch64-linux-gnu"),
         objdump: program("aarch64-linux-gnu-objdump")?,
         gdb: program(DEBUGGER).ok(),
-        gdb_data: Some(dir.join("usr").join("share").join("gdb")).filter(|data| data.is_dir()),
+        gdb_data: gdb_data(dir),
     })
+}
+
+/// The debugger looks for its own files next to itself; they are wherever the package `gdb` is, which it needs.
+fn gdb_data(dir: &Path) -> Option<PathBuf> {
+    let places = [dir.join("usr/share/gdb"), PathBuf::from("/usr/share/gdb")];
+    places.into_iter().find(|place| place.join("python").is_dir())
 }

@@ -94,7 +94,7 @@ fn symbol_in(line: &str) -> Option<&str> {
     rest.strip_suffix(">:").filter(|_| is_address)
 }
 
-/// `   eecf0:	ldr	w0, [x1]`
+/// `   eecf0:`, a tab, `ldr`, a tab, `w0, [x1]`
 fn instruction_in(line: &str) -> Option<Instruction> {
     let (address, rest) = line.split_once(":\t")?;
     let address = address.trim_start();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use test_support::cloud::CloudSpec;
 
 use super::autopsy;
 use super::disk::Disk;
@@ -181,10 +182,15 @@ impl<'a> Session<'a> {
     /// The command that does this iteration again.
     fn repeat(&self, plan: &Plan) -> String {
         let Options { seed, mutant, native, pressure, .. } = self.options;
-        let mut line = format!(
-            "cargo xtask stress-aarch64 --seed {seed} --first {} --iterations 1 --content-mib {} --disk-mib {}",
-            plan.iteration, self.options.spec.content_mib, self.options.spec.disk_mib
-        );
+        let image = match &self.options.image {
+            Some(image) => format!("--image {}", image.display()),
+            None => {
+                let CloudSpec { content_mib, disk_mib } = self.options.spec;
+                format!("--content-mib {content_mib} --disk-mib {disk_mib}")
+            }
+        };
+        let mut line =
+            format!("cargo xtask stress-aarch64 --seed {seed} --first {} --iterations 1 {image}", plan.iteration);
         line.push_str(if *native { " --native" } else { "" });
         line.push_str(if *pressure { " --pressure" } else { "" });
         line.push_str(&mutant.as_ref().map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default());

@@ -109,7 +109,12 @@ impl Subject {
         let errors = fs::File::create(dir.join("errors"))?;
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn()?;
         let stub = match with_stub {
-            true => Some(Stub::connect(&socket, || child.try_wait().is_ok_and(|status| status.is_none()))?),
+            true => match Stub::connect(&socket, || child.try_wait().is_ok_and(|status| status.is_none())) {
+                Ok(stub) => Some(stub),
+                // It has ended already: its status says more than the missing socket.
+                Err(_) if child.try_wait()?.is_some() => None,
+                Err(error) => return Err(error),
+            },
             false => None,
         };
         Ok(Running { child, stub })

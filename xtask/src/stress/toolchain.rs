@@ -98,7 +98,7 @@ impl Toolchain {
         let mut variables = vec![
             ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", text(&self.gcc)),
             ("CC_aarch64_unknown_linux_gnu", text(&self.gcc)),
-            ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=-lse,-outline-atomics".to_owned()),
+            ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=-outline-atomics".to_owned()),
         ];
         variables.extend(self.rustc.as_deref().map(|rustc| ("RUSTC", text(rustc))));
         variables.extend(self.ar.as_deref().map(|ar| ("AR_aarch64_unknown_linux_gnu", text(ar))));
