@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Contenders are measured in turns: in each round everybody once, beginning with another one each time, and what is
-//! compared are the times of the same round. So whatever else the machine does, it does to all of them. The numbers are
-//! medians over the rounds. The benchmark `criterion` has the same cases with more statistics, one after the other.
+//! compared are the times of the same round. So whatever else the machine does, it does to all of them. What happens in
+//! one thread is measured in processor time, what happens between two on the clock. The numbers are medians over the
+//! rounds. The benchmark `criterion` has the same cases with more statistics, one after the other.
 
 #[cfg(not(qemu_loom))]
 mod cases;

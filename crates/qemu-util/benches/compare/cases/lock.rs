@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qemu_util::sync::{CoMutex, CoRwLock, Semaphore, oneshot};
 use qemu_util::task::yield_now;
 
 use super::task::context;
-use super::{Group, repeat};
+use super::{Group, Stopwatch, repeat};
 
 /// How many tasks want the lock at the same time where there is contention.
 const N_TASKS: u64 = 4;
@@ -33,7 +33,7 @@ where
     let ctx = context();
     let lock = Arc::new(lock);
     ctx.block_on(async {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let tasks: Vec<_> = (0..N_TASKS)
             .map(|_| {
                 let (lock, hold) = (Arc::clone(&lock), hold.clone());

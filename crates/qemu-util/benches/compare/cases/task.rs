@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qemu_util::aio::AioContext;
 use qemu_util::task::yield_now;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Group, repeat};
+use super::{Group, Stopwatch, repeat};
 
 /// How many tasks live at the same time where there are many.
 const BATCH: u64 = 64;
@@ -24,7 +24,7 @@ pub(super) fn runtime() -> Runtime {
 fn spawn_ours(n: u64) -> Duration {
     let ctx = context();
     ctx.block_on(async {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for i in 0..n {
             assert_eq!(ctx.spawn(async move { i }).await.expect("it ends"), i);
         }
@@ -34,7 +34,7 @@ fn spawn_ours(n: u64) -> Duration {
 
 fn spawn_tokio(n: u64) -> Duration {
     runtime().block_on(async {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for i in 0..n {
             assert_eq!(tokio::spawn(async move { i }).await.expect("it ends"), i);
         }
@@ -46,7 +46,7 @@ fn spawn_batch_ours(n: u64) -> Duration {
     let ctx = context();
     ctx.block_on(async {
         let mut tasks = Vec::new();
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for _ in 0..n.div_ceil(BATCH) {
             tasks.extend((0..BATCH).map(|i| ctx.spawn(async move { i })));
             for task in tasks.drain(..) {
@@ -60,7 +60,7 @@ fn spawn_batch_ours(n: u64) -> Duration {
 fn spawn_batch_tokio(n: u64) -> Duration {
     runtime().block_on(async {
         let mut tasks = Vec::new();
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for _ in 0..n.div_ceil(BATCH) {
             tasks.extend((0..BATCH).map(|i| tokio::spawn(async move { i })));
             for task in tasks.drain(..) {
@@ -74,7 +74,7 @@ fn spawn_batch_tokio(n: u64) -> Duration {
 fn yield_ours(n: u64) -> Duration {
     let ctx = context();
     let task = ctx.spawn(async move {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for _ in 0..n {
             yield_now().await;
         }
@@ -86,7 +86,7 @@ fn yield_ours(n: u64) -> Duration {
 fn yield_tokio(n: u64) -> Duration {
     let runtime = runtime();
     let task = runtime.spawn(async move {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for _ in 0..n {
             tokio::task::yield_now().await;
         }
@@ -121,7 +121,7 @@ fn oneshot_ours(n: u64) -> Duration {
 /// The nearest thing to a function that the loop calls: a task that nobody joins.
 fn oneshot_tokio(n: u64) -> Duration {
     let elapsed = runtime().block_on(async {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         for _ in 0..n.div_ceil(BATCH) {
             for i in 0..BATCH {
                 drop(tokio::spawn(async move {
