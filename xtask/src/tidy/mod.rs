@@ -5,6 +5,7 @@
 mod layers;
 mod layout;
 mod lexer;
+mod orderings;
 mod source;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ fn check(root: &Path) -> io::Result<Vec<String>> {
     }
     complaints.extend(layout::dead_files(&files, &paths));
     complaints.extend(lonely_tags(&files));
+    complaints.extend(orderings::check(&files));
     Ok(complaints)
 }
 
