@@ -6,12 +6,13 @@ use std::process::Command;
 use crate::process::{build_qemu_img, cargo, find, run_shown, say};
 
 /// Programs that the tests run, and the Debian packages that hold them.
-const NEEDS: [(&str, &str); 6] = [
+const NEEDS: [(&str, &str); 7] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
     ("mke2fs", "e2fsprogs"),
     ("setpriv", "util-linux"),
+    ("prlimit", "util-linux"),
     ("mount", "mount"),
 ];
 

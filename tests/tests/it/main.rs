@@ -9,6 +9,7 @@
 //! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
 //! | `space` | a target that cannot be written is an error and leaves nothing |
 //! | `process` | locks, signals, closed pipes |
+//! | `threads` | few threads are enough, and no other process is ever made |
 //! | `model` | random operations on qcow2 nodes against an array of bytes |
 //! | `embedding` | the crates without the command: nodes run under any executor |
 //! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
@@ -25,4 +26,5 @@ mod model;
 mod options;
 mod process;
 mod space;
+mod threads;
 mod twins;
