@@ -65,6 +65,18 @@ pub(crate) fn set_against_reset_and_wait() {
     });
 }
 
+/// The same with the roles of the threads exchanged: loom begins with the other one.
+#[test]
+fn reset_and_wait_against_set() {
+    model(|| {
+        let condition = Condition::new(true);
+        let waiter = Arc::clone(&condition);
+        let waiting = thread::spawn(move || waiter.wait_for(1));
+        condition.advance();
+        waiting.join().unwrap();
+    });
+}
+
 #[test]
 pub(crate) fn what_was_written_before_set_is_seen_by_who_waits() {
     model(|| {

@@ -42,6 +42,18 @@ pub(crate) fn a_reader_never_sees_a_freed_value() {
     assert!(old.was_noted() && new.was_noted());
 }
 
+/// The same with the roles of the threads exchanged: loom begins with the other one.
+#[test]
+fn a_freed_value_is_never_seen_by_a_reader() {
+    model(|| {
+        let cell = cell();
+        let writer = Arc::clone(&cell);
+        let writing = thread::spawn(move || drop(writer.replace_and_wait(Checked::new(2))));
+        assert!(matches!(read(&cell), 1 | 2));
+        writing.join().unwrap();
+    });
+}
+
 #[test]
 pub(crate) fn synchronize_waits_for_a_section() {
     model(|| {

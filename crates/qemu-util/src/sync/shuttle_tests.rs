@@ -283,9 +283,7 @@ fn a_value_has_one_end() {
             .map(|_| {
                 let (sender, receiver) = oneshot::channel();
                 let sent = Arc::clone(&value);
-                let sending = thread::spawn(move || {
-                    thread_rng().gen_bool(0.7).then(|| sender.send(sent).is_ok()).unwrap_or_default()
-                });
+                let sending = thread::spawn(move || thread_rng().gen_bool(0.7) && sender.send(sent).is_ok());
                 (sending, thread::spawn(move || receive(receiver)))
             })
             .collect();
