@@ -29,8 +29,9 @@ Disassembles the release binary for arm64 and sees that the wake-up protocol's f
 /// The file with both sides of the protocol.
 const NOTIFY: &str = "aio/notify.rs";
 
-/// The functions that publish work and then notify. The fence is inlined into each, or into a function for all of them.
-const PUBLISHERS: [&str; 3] = ["kick", "schedule", "push"];
+/// The functions that publish work and then notify: a kick, a woken task. The fence is inlined into each, or into a
+/// function for all of them. The command schedules no bottom half by itself, so `schedule` need not be in the binary.
+const PUBLISHERS: [&str; 2] = ["kick", "push"];
 
 /// So many instructions behind the fence the look for bottom halves must have begun.
 const LOOK_WITHIN: usize = 64;
@@ -161,7 +162,7 @@ fn sleeper(instructions: &[Instruction], at: usize) -> Result<String, String> {
 fn waker(instructions: &[Instruction], at: usize) -> Result<String, String> {
     let load = instructions[at + 1..].iter().take_while(|one| !one.is_branch()).find(|one| one.is_load());
     let load = load.ok_or("no load of notify_me behind the `dmb ish`")?;
-    let publish = instructions[..at].iter().rev().find(|one| one.is_store() || one.mnemonic == "bl");
+    let publish = instructions[..at].iter().rev().find(|one| one.is_release());
     let publish = publish.ok_or("nothing was published before the `dmb ish`")?;
     Ok(format!(
         "{} at {} publishes; dmb ish; {} {} at {}",

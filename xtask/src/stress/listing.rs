@@ -47,6 +47,11 @@ impl Instruction {
         self.mnemonic.starts_with("st") && !["[sp", "[x29"].iter().any(|stack| self.operands.contains(stack))
     }
 
+    /// Stores as the last half of a read-modify-write, or with release.
+    pub(super) fn is_release(&self) -> bool {
+        ["stl", "stx"].iter().any(|start| self.mnemonic.starts_with(start))
+    }
+
     /// A branch, a call or a return: what follows in the listing need not be what is executed next.
     pub(super) fn is_branch(&self) -> bool {
         ["b", "bl", "br", "blr", "ret", "cbz", "cbnz", "tbz", "tbnz"].contains(&self.mnemonic.as_str())

@@ -25,6 +25,9 @@ const DEBUGGER_PATIENCE: Duration = Duration::from_secs(90);
 /// The remote protocol's "continue".
 const CONTINUE: &[u8] = b"$c#63";
 
+/// The remote protocol's answer to every packet.
+const ACKNOWLEDGED: &[u8] = b"+";
+
 /// Stops the program: it would end it, were there no debugger, and is neither caught nor blocked.
 const STOPPING: Signal = Signal::SIGALRM;
 
@@ -43,14 +46,22 @@ impl Stub {
         let end = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(socket) {
-                Ok(mut stream) => {
-                    stream.write_all(CONTINUE)?;
-                    return Ok(Self { stream });
-                }
+                Ok(stream) => return Self::let_run(stream),
                 Err(error) if Instant::now() >= end || !is_alive() => return Err(error),
                 Err(_) => thread::sleep(Duration::from_millis(2)),
             }
         }
+    }
+
+    /// Says "continue", and leaves an acknowledgement behind for what the stub says next: the exit of the program, which
+    /// it would hold up until somebody had acknowledged it.
+    fn let_run(mut stream: UnixStream) -> io::Result<Self> {
+        stream.write_all(CONTINUE)?;
+        // The stub has read the command; what comes from now on stays in the socket until it reads again.
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.read_exact(&mut [0])?;
+        stream.write_all(ACKNOWLEDGED)?;
+        Ok(Self { stream })
     }
 
     /// What `gdb` says about all threads of the emulated `program`, whose emulator is `pid`.
@@ -85,8 +96,7 @@ impl Stub {
                 len => said.extend_from_slice(&buf[..len]),
             }
         }
-        self.stream.set_read_timeout(None)?;
-        self.stream.write_all(b"+")
+        self.stream.set_read_timeout(None)
     }
 }
 

@@ -19,13 +19,14 @@ enum Timeout {
     Millis(usize),
 }
 
-const CALLS: [Call; 13] = [
+const CALLS: [Call; 14] = [
     Call { name: "ppoll", x86_64: Some(271), aarch64: Some(73), timeout: Timeout::Pointer(2) },
     Call { name: "poll", x86_64: Some(7), aarch64: None, timeout: Timeout::Millis(2) },
     Call { name: "epoll_wait", x86_64: Some(232), aarch64: None, timeout: Timeout::Millis(3) },
     Call { name: "epoll_pwait", x86_64: Some(281), aarch64: Some(22), timeout: Timeout::Millis(3) },
     Call { name: "futex", x86_64: Some(202), aarch64: Some(98), timeout: Timeout::Pointer(3) },
     Call { name: "rt_sigtimedwait", x86_64: Some(128), aarch64: Some(137), timeout: Timeout::Pointer(2) },
+    Call { name: "recvfrom", x86_64: Some(45), aarch64: Some(207), timeout: Timeout::None },
     Call { name: "clock_nanosleep", x86_64: Some(230), aarch64: Some(115), timeout: Timeout::None },
     Call { name: "pread64", x86_64: Some(17), aarch64: Some(67), timeout: Timeout::None },
     Call { name: "preadv", x86_64: Some(295), aarch64: Some(69), timeout: Timeout::None },

@@ -1,7 +1,8 @@
 //! When a run counts as hanging.
 //!
-//! A run makes progress when its output grows or when a thread of it has used processor time. How long it may do neither
-//! follows from how long the earlier runs took; and nothing takes many times as long as they did.
+//! A run makes progress when its output grows, when a thread of it has used processor time, and while one wants to or
+//! waits for a disk: on a busy machine it may have to wait for long. How long all of them may sleep follows from how long
+//! the earlier runs took; and nothing takes many times as long as they did.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -74,6 +75,8 @@ struct Footprint {
     output: (u64, u64),
     nanos: u64,
     threads: usize,
+    /// A thread runs, would run if there were a free processor, or waits for a disk.
+    awake: bool,
 }
 
 impl Footprint {
@@ -86,10 +89,17 @@ impl Footprint {
             footprint.threads += 1;
             // Nanoseconds on the processor, nanoseconds waiting for it, turns.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            footprint.awake |= is_awake(&fs::read_to_string(task.path().join("stat")).unwrap_or_default());
             footprint.nanos += text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
         }
         footprint
     }
+}
+
+/// Whether a thread with this line in `stat` does not sleep: `7 (name) R 1 …`, in which the name may hold anything.
+fn is_awake(stat: &str) -> bool {
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('R' | 'D'))
 }
 
 impl<'a> Watchdog<'a> {
@@ -101,7 +111,7 @@ impl<'a> Watchdog<'a> {
     /// Looks at the run; says why it counts as hanging, if it does.
     pub(super) fn look(&mut self) -> Option<String> {
         let footprint = Footprint::of(self.pid, self.output);
-        if footprint != self.seen {
+        if footprint.awake || footprint != self.seen {
             self.seen = footprint;
             self.progress = Instant::now();
         }
@@ -142,17 +152,23 @@ mod tests {
         let times = Times::default();
         let nowhere = Path::new("no such output");
         let mut dog = Watchdog::new(&times, Pid::this(), nowhere);
-        assert_eq!(dog.look(), None);
+        // This thread is awake.
         dog.progress -= FIRST;
-        dog.seen = Footprint::default();
-        assert_eq!(dog.look(), None, "it has used processor time");
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep can be run");
+        assert_eq!(dog.look(), None);
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep can be run");
         let pid = Pid::from_raw(child.id().cast_signed());
         let mut dog = Watchdog::new(&times, pid, nowhere);
         while dog.look().is_none() {
-            dog.progress -= FIRST;
+            dog.progress = Instant::now() - FIRST;
+            std::thread::yield_now();
         }
         child.kill().expect("it runs");
         child.wait().expect("it is ours");
+    }
+
+    #[test]
+    fn who_waits_for_a_processor_or_a_disk_is_awake() {
+        assert!(is_awake("7 (a) b) R 1 2") && is_awake("7 (x) D 1"));
+        assert!(!is_awake("7 (R) S 1 2") && !is_awake(""));
     }
 }
