@@ -101,7 +101,7 @@ fn has_rustup_nightly() -> bool {
     output.status.success() && sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
 }
 
-/// What `field` of a Debian package says in `apt-cache show`.
+/// What apt knows about a package.
 fn show(package: &str) -> io::Result<String> {
     let output = Command::new("apt-cache").args(["show", "--no-all-versions", package]).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
