@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::process::{cargo, run_shown, say};
-use crate::{loom, stress, test, tidy};
+use crate::{loom, shuttle, stress, test, tidy};
 
 /// Runs all checks, the quick ones first, and stops at the first that fails.
 ///
@@ -16,6 +16,7 @@ pub(crate) fn run() -> io::Result<()> {
     run_shown(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     test::run()?;
     loom::run(&[])?;
+    shuttle::run(&[])?;
     stress::ci()?;
     say("All checks passed.");
     Ok(())

@@ -10,6 +10,7 @@ mod litmus;
 mod loom;
 mod process;
 mod sanitize;
+mod shuttle;
 mod soak;
 mod stress;
 mod test;
@@ -26,19 +27,22 @@ usage: cargo xtask <task>
   demo    build the release binary and show it converting a sample image
   test    install what the tests need, then run all of them
   tidy    check the rules of this repository that no other tool knows
-  soak    random work on event loops, tasks and RCU objects: [--minutes N] [--seed S] [--mutants]; see tests/soak
-  ci      everything that a change must pass: fmt, clippy, test, doc, tidy
-  litmus  check the protocols against the language and the architecture, with herd7
-  loom    run the models of the wake-up protocols, and their mutants; --help lists the options
+  ci      everything that a change must pass
+
+these take --help:
+  loom    the models of the wake-up protocols, and their mutants
+  shuttle the locks for tasks in random schedules
+  litmus  the protocols against the language and the architecture, with herd7
   tsan, asan, miri
-          the concurrency tests and conversions under a tool that watches each access; --help lists the options
-  bench   compare the release binary with the reference; --help lists the options
-  bench-util
-          compare the primitives of qemu-util with those of other crates: [--rounds N] [--json FILE] [CASE]
+          the concurrency tests and conversions under a tool that watches each access
   stress-aarch64
-          convert again and again on arm64, and analyse what hangs; --help lists the options
+          convert again and again on arm64, and analyse what hangs
   disassemble
-          see that the fences are in arm64's machine code; --help lists the options
+          see that the fences are in arm64's machine code
+  soak    random work on event loops, tasks and RCU objects
+  bench   compare the release binary with the reference
+  bench-util
+          compare the primitives of qemu-util with those of other crates
 ";
 
 fn main() -> ExitCode {
@@ -59,6 +63,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         (bench::MEASURE, command) => return bench::measure(command),
         ("litmus", options) => litmus::run(options)?,
         ("loom", options) => loom::run(options)?,
+        ("shuttle", options) => shuttle::run(options)?,
         ("tsan", options) => sanitize::tsan(options)?,
         ("asan", options) => sanitize::asan(options)?,
         ("miri", options) => sanitize::miri(options)?,
