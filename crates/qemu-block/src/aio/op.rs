@@ -1,11 +1,12 @@
 //! The operations of an engine and their results.
 
 use std::fs::File;
+use std::io;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use qemu_util::buf::{IoVec, IoVecMut};
-use qemu_util::primitive::Arc;
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
+use qemu_util::primitive::{Arc, Mutex};
 
 /// An open file and what an engine has to know about it. An operation keeps it open until it is done.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct AioFile {
     read_only: bool,
     /// Whether reads that must not wait are worth a try. Statistics of a kind: any thread may clear it at any time.
     nowait: AtomicBool,
+    /// The errno of the first flush that failed. Held while one runs.
+    sync_failed: Mutex<Option<i32>>,
 }
 
 impl AioFile {
@@ -22,7 +25,7 @@ impl AioFile {
     pub fn new(file: File, direct: bool) -> Self {
         let flags = fcntl(&file, FcntlArg::F_GETFL).map_or(OFlag::O_RDWR, OFlag::from_bits_truncate);
         let read_only = flags & OFlag::O_ACCMODE == OFlag::O_RDONLY;
-        Self { file, direct, read_only, nowait: AtomicBool::new(!direct) }
+        Self { file, direct, read_only, nowait: AtomicBool::new(!direct), sync_failed: Mutex::new(None) }
     }
 
     /// The descriptor.
@@ -43,6 +46,32 @@ impl AioFile {
     /// The descriptor alone, to be closed.
     pub fn into_file(self) -> File {
         self.file
+    }
+
+    /// Makes completed writes durable; with `data_only` without the metadata that reading the data back does not need.
+    ///
+    /// After a failure the kernel may have marked pages clean that never reached the disk, and the next flush would
+    /// succeed without them. So the first failure is the answer from then on, as in QEMU, and flushes of one file run one
+    /// after the other: of two at the same time only one would be told. The failure is noted here, in the thread that
+    /// flushes, so that it also counts when nobody waits for this flush any more. Direct writes do not pass through those
+    /// pages.
+    ///
+    /// # Errors
+    /// What the system call, or an earlier one, has reported.
+    ///
+    /// QEMU: `handle_aiocb_flush` (block/file-posix.c)
+    pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if let Some(errno) = *failed {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let synced = if data_only { self.file.sync_data() } else { self.file.sync_all() };
+        if let Err(error) = &synced
+            && !self.direct
+        {
+            *failed = error.raw_os_error();
+        }
+        synced
     }
 
     pub(super) fn can_nowait(&self) -> bool {
@@ -182,4 +211,26 @@ pub enum FileExtent {
     NoMoreData,
     /// The file system cannot tell.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn the_first_failed_flush_is_the_answer_from_then_on() {
+        // A pipe cannot be flushed.
+        let pipe = || File::from(OwnedFd::from(io::pipe().unwrap().1));
+        let einval = Some(libc::EINVAL);
+        let cached = AioFile::new(pipe(), false);
+        assert_eq!(cached.sync(true).unwrap_err().raw_os_error(), einval);
+        assert_eq!(*cached.sync_failed.lock(), einval);
+        *cached.sync_failed.lock() = Some(libc::EIO);
+        assert_eq!(cached.sync(false).unwrap_err().raw_os_error(), Some(libc::EIO));
+        let direct = AioFile::new(pipe(), true);
+        assert_eq!(direct.sync(true).unwrap_err().raw_os_error(), einval);
+        assert_eq!(*direct.sync_failed.lock(), None);
+    }
 }

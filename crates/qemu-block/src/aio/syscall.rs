@@ -43,8 +43,7 @@ pub(super) fn execute(op: AioOp, filled: usize) -> Result<AioResult> {
 fn execute_plain(op: AioOp) -> Sys<()> {
     match op {
         AioOp::Write { file, offset, data } => write(&file, offset, &data),
-        AioOp::Sync { file, data_only: true } => from_io(file.file().sync_data()),
-        AioOp::Sync { file, data_only: false } => from_io(file.file().sync_all()),
+        AioOp::Sync { file, data_only } => from_io(file.sync(data_only)),
         AioOp::Range { file, action, offset, len } => change_range(&file, action, offset, len),
         AioOp::Truncate { file, len } => {
             off(len)?;

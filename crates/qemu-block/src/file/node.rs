@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 
 use qemu_util::buf::{IoBuf, IoVec, IoVecMut};
-use qemu_util::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
+use qemu_util::primitive::atomic::{AtomicU64, Ordering};
 use qemu_util::primitive::{Arc, Mutex};
 
 use super::FileKind;
@@ -61,8 +61,6 @@ pub(super) struct FileNode {
     changes: AtomicU64,
     /// How many of them are durable.
     flushed: AtomicU64,
-    /// The errno of a failed `fdatasync`; later ones prove nothing, see [`FileNode::sync`].
-    sync_failed: AtomicU32,
 }
 
 impl FileNode {
@@ -84,7 +82,6 @@ impl FileNode {
             missing: Missing::default(),
             changes: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
-            sync_failed: AtomicU32::new(0),
         }
     }
 
@@ -180,19 +177,9 @@ impl FileNode {
     }
 
     /// Makes all completed changes durable, if there are any.
-    ///
-    /// After a failure the kernel may have marked pages clean that never reached the disk, and the next `fdatasync`
-    /// would succeed without them. So the first failure is the answer from then on, as in QEMU. Direct writes do not
-    /// pass through those pages.
     async fn sync(&self) -> Result<()> {
         if self.flags.contains(OpenFlags::NO_FLUSH) {
             return Ok(());
-        }
-        // Acquire: pairs with the store below, so that the failure is seen where its flush is known. [pair: file.sync]
-        let failed = self.sync_failed.load(Ordering::Acquire);
-        if failed != 0 {
-            let errno = failed.cast_signed();
-            return Err(BlockError::from_errno(errno, errno_text(errno)));
         }
         // Acquire: the changes counted here were completed before the system call. [pair: file.changes]
         let changes = self.changes.load(Ordering::Acquire);
@@ -200,22 +187,10 @@ impl FileNode {
         if self.flushed.load(Ordering::Acquire) >= changes {
             return Ok(());
         }
-        let file = self.file()?;
-        let direct = file.is_direct();
-        match self.services.engine.submit(AioOp::Sync { file, data_only: true }).await {
-            Ok(_) => {
-                // Release: [pair: file.flushed]
-                self.flushed.fetch_max(changes, Ordering::Release);
-                Ok(())
-            }
-            Err(error) => {
-                if !direct {
-                    // Release: [pair: file.sync]
-                    self.sync_failed.store(error.errno().cast_unsigned(), Ordering::Release);
-                }
-                Err(error)
-            }
-        }
+        self.services.engine.submit(AioOp::Sync { file: self.file()?, data_only: true }).await?;
+        // Release: [pair: file.flushed]
+        self.flushed.fetch_max(changes, Ordering::Release);
+        Ok(())
     }
 
     async fn status_at(&self, offset: u64, len: u64) -> Result<BlockStatus> {
