@@ -121,7 +121,7 @@ impl<'a> Watchdog<'a> {
             return Some(format!(
                 "no progress for {:.1} s after {:.1} s; the median of the earlier runs is {median:.2} s",
                 idle.as_secs_f64(),
-                (total - idle).as_secs_f64()
+                total.saturating_sub(idle).as_secs_f64()
             ));
         }
         let is_endless = total >= self.times.total_limit();
