@@ -310,6 +310,3 @@ impl<T> std::ops::Deref for CachePadded<T> {
         &self.0
     }
 }
-
-#[cfg(all(test, qemu_loom))]
-pub(crate) mod model;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::QemuEvent;
+use crate::model::{Checked, RELAXED, explore, explore_bounded, reached};
 use crate::primitive::atomic::AtomicU32;
-use crate::primitive::model::{Checked, RELAXED, bounded_model, model, reached};
 use crate::primitive::{Arc, thread};
 
 /// In a model every time-out is as long as the scheduler likes.
@@ -56,7 +56,7 @@ impl Published {
 
 #[test]
 pub(crate) fn set_against_reset_and_wait() {
-    model(|| {
+    explore(|| {
         let condition = Condition::new(true);
         let setter = Arc::clone(&condition);
         let setting = thread::spawn(move || setter.advance());
@@ -68,7 +68,7 @@ pub(crate) fn set_against_reset_and_wait() {
 /// The same with the roles of the threads exchanged: loom begins with the other one.
 #[test]
 fn reset_and_wait_against_set() {
-    model(|| {
+    explore(|| {
         let condition = Condition::new(true);
         let waiter = Arc::clone(&condition);
         let waiting = thread::spawn(move || waiter.wait_for(1));
@@ -79,7 +79,7 @@ fn reset_and_wait_against_set() {
 
 #[test]
 pub(crate) fn what_was_written_before_set_is_seen_by_who_waits() {
-    model(|| {
+    explore(|| {
         let shared = Published::new();
         let setter = Arc::clone(&shared);
         let setting = thread::spawn(move || setter.publish());
@@ -93,7 +93,7 @@ pub(crate) fn what_was_written_before_set_is_seen_by_who_waits() {
 pub(crate) fn what_was_written_before_set_is_seen_by_who_asks() {
     let seen = reached();
     let note_seen = seen.clone();
-    model(move || {
+    explore(move || {
         let (shared, note_seen) = (Published::new(), note_seen.clone());
         let asker = Arc::clone(&shared);
         let asking = thread::spawn(move || {
@@ -110,7 +110,7 @@ pub(crate) fn what_was_written_before_set_is_seen_by_who_asks() {
 
 #[test]
 pub(crate) fn a_reset_leaves_sleepers_to_the_next_set() {
-    model(|| {
+    explore(|| {
         let shared = Published::new();
         let waiter = Arc::clone(&shared);
         let waiting = thread::spawn(move || {
@@ -125,7 +125,7 @@ pub(crate) fn a_reset_leaves_sleepers_to_the_next_set() {
 
 #[test]
 fn two_setters() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let condition = Condition::new(false);
         let setting = [(); 2].map(|()| {
             let setter = Arc::clone(&condition);
@@ -138,7 +138,7 @@ fn two_setters() {
 
 #[test]
 fn two_waiters() {
-    bounded_model(4, || {
+    explore_bounded(4, || {
         let shared = Published::new();
         let waiting = [(); 2].map(|()| {
             let waiter = Arc::clone(&shared);
@@ -156,7 +156,7 @@ fn two_waiters() {
 fn a_timed_wait_is_woken_or_gives_up() {
     let (woken, gave_up) = (reached(), reached());
     let (note_woken, note_gave_up) = (woken.clone(), gave_up.clone());
-    model(move || {
+    explore(move || {
         let shared = Published::new();
         let setter = Arc::clone(&shared);
         let setting = thread::spawn(move || setter.publish());
@@ -173,7 +173,7 @@ fn a_timed_wait_is_woken_or_gives_up() {
 
 #[test]
 fn a_wait_that_gave_up_can_be_repeated() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let condition = Condition::new(false);
         let setter = Arc::clone(&condition);
         let setting = thread::spawn(move || setter.advance());

@@ -1,7 +1,7 @@
 //! The list under loom, which checks every link and the contents of every node.
 
 use super::{Link, Linked, PushList, Pushed};
-use crate::primitive::model::{Checked, bounded_model, model, reached};
+use crate::model::{Checked, explore, explore_bounded, reached};
 use crate::primitive::{Arc, thread};
 
 struct Node {
@@ -24,7 +24,7 @@ fn push(list: &PushList<Node>, value: u32) -> Pushed {
 
 #[test]
 pub(crate) fn two_pushers_against_the_consumer() {
-    bounded_model(4, || {
+    explore_bounded(4, || {
         let list = Arc::new(PushList::<Node>::new());
         let pushers = [1, 2].map(|value| {
             let list = Arc::clone(&list);
@@ -46,7 +46,7 @@ pub(crate) fn two_pushers_against_the_consumer() {
 
 #[test]
 pub(crate) fn push_against_take() {
-    model(|| {
+    explore(|| {
         let list = Arc::new(PushList::<Node>::new());
         let consumer = Arc::clone(&list);
         let taking = thread::spawn(move || consumer.take_all().map(|node| node.value.get()).sum::<u32>());
@@ -61,7 +61,7 @@ pub(crate) fn push_against_take() {
 pub(crate) fn push_against_close() {
     let (taken, refused) = (reached(), reached());
     let (note_taken, note_refused) = (taken.clone(), refused.clone());
-    model(move || {
+    explore(move || {
         let list = Arc::new(PushList::<Node>::new());
         let consumer = Arc::clone(&list);
         let closing = thread::spawn(move || consumer.close().map(|node| node.value.get()).sum::<u32>());
@@ -82,7 +82,7 @@ pub(crate) fn push_against_close() {
 pub(crate) fn push_against_any() {
     let found = reached();
     let note_found = found.clone();
-    model(move || {
+    explore(move || {
         let (list, note_found) = (Arc::new(PushList::<Node>::new()), note_found.clone());
         let consumer = Arc::clone(&list);
         let looking = thread::spawn(move || {

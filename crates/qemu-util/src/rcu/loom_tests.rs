@@ -3,8 +3,8 @@
 use super::callback::{end_server, forbid_threads};
 use super::cell::retire;
 use super::{RcuCell, call_rcu, drain_call_rcu, read_lock, synchronize};
+use crate::model::{Checked, RELAXED, explore, explore_bounded, reached};
 use crate::primitive::atomic::AtomicBool;
-use crate::primitive::model::{Checked, RELAXED, bounded_model, model, reached};
 use crate::primitive::{Arc, thread};
 
 type Cell = Arc<RcuCell<Checked>>;
@@ -26,7 +26,7 @@ fn read(cell: &RcuCell<Checked>) -> u32 {
 pub(crate) fn a_reader_never_sees_a_freed_value() {
     let (old, new) = (reached(), reached());
     let (note_old, note_new) = (old.clone(), new.clone());
-    model(move || {
+    explore(move || {
         let (cell, note_old, note_new) = (cell(), note_old.clone(), note_new.clone());
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || match read(&reader) {
@@ -45,7 +45,7 @@ pub(crate) fn a_reader_never_sees_a_freed_value() {
 /// The same with the roles of the threads exchanged: loom begins with the other one.
 #[test]
 fn a_freed_value_is_never_seen_by_a_reader() {
-    model(|| {
+    explore(|| {
         let cell = cell();
         let writer = Arc::clone(&cell);
         let writing = thread::spawn(move || drop(writer.replace_and_wait(Checked::new(2))));
@@ -56,7 +56,7 @@ fn a_freed_value_is_never_seen_by_a_reader() {
 
 #[test]
 pub(crate) fn synchronize_waits_for_a_section() {
-    model(|| {
+    explore(|| {
         let shared = Arc::new((AtomicBool::new(false), Checked::new(1)));
         let reader = Arc::clone(&shared);
         let reading = thread::spawn(move || {
@@ -74,7 +74,7 @@ pub(crate) fn synchronize_waits_for_a_section() {
 
 #[test]
 fn an_inner_section_does_not_end_the_outer_one() {
-    model(|| {
+    explore(|| {
         let cell = cell();
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || {
@@ -91,7 +91,7 @@ fn an_inner_section_does_not_end_the_outer_one() {
 /// The writer waits twice, the reader's second section holds up the second wait.
 #[test]
 pub(crate) fn two_grace_periods_against_two_sections() {
-    bounded_model(4, || {
+    explore_bounded(4, || {
         let cell = cell();
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || [(); 2].map(|()| read(&reader)));
@@ -104,7 +104,7 @@ pub(crate) fn two_grace_periods_against_two_sections() {
 
 #[test]
 fn two_readers() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let cell = cell();
         let reading = [(); 2].map(|()| {
             let reader = Arc::clone(&cell);
@@ -117,7 +117,7 @@ fn two_readers() {
 
 #[test]
 fn two_writers() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let cell = cell();
         let writer = Arc::clone(&cell);
         let writing = thread::spawn(move || drop(writer.replace_and_wait(Checked::new(2))));
@@ -132,7 +132,7 @@ fn two_writers() {
 /// No grace period in between, which would order more than the pointer does: there are no readers here.
 #[test]
 pub(crate) fn who_replaces_sees_what_another_thread_put_in() {
-    model(|| {
+    explore(|| {
         let cell = cell();
         let writer = Arc::clone(&cell);
         let writing = thread::spawn(move || retire(&writer, Checked::new(2)));
@@ -143,7 +143,7 @@ pub(crate) fn who_replaces_sees_what_another_thread_put_in() {
 
 #[test]
 pub(crate) fn a_new_value_is_seen_whole() {
-    model(|| {
+    explore(|| {
         let cell = cell();
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || assert_ne!(read(&reader), 0));
@@ -155,7 +155,7 @@ pub(crate) fn a_new_value_is_seen_whole() {
 
 #[test]
 pub(crate) fn the_server_is_woken() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let called = Arc::new(Checked::new(0));
         let call = Arc::clone(&called);
         call_rcu(move || call.set(1));
@@ -167,7 +167,7 @@ pub(crate) fn the_server_is_woken() {
 
 #[test]
 fn two_threads_that_queue() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let n_called = Arc::new(Checked::new(0));
         let count = || {
             let n_called = Arc::clone(&n_called);
@@ -184,7 +184,7 @@ fn two_threads_that_queue() {
 
 #[test]
 pub(crate) fn a_reader_against_the_server() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let cell = cell();
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || read(&reader));
@@ -197,7 +197,7 @@ pub(crate) fn a_reader_against_the_server() {
 /// The grace period of the first function may have begun before the second came.
 #[test]
 pub(crate) fn a_function_that_comes_late_waits_for_its_own_grace_period() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let cell = cell();
         let reader = Arc::clone(&cell);
         let reading = thread::spawn(move || read(&reader));
@@ -210,7 +210,7 @@ pub(crate) fn a_function_that_comes_late_waits_for_its_own_grace_period() {
 
 #[test]
 pub(crate) fn two_threads_drain_without_a_server() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         forbid_threads();
         let n_called = Arc::new(Checked::new(0));
         let draining = [(); 2].map(|()| {

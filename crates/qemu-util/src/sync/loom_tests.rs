@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{CoMutex, CoQueue, CoRwLock, CoRwLockWriteGuard, Semaphore, oneshot};
-use crate::primitive::model::{Checked, bounded_model, model, reached};
+use crate::model::{Checked, explore, explore_bounded, reached};
 use crate::primitive::{Arc, Condvar, Mutex, thread};
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ fn leaked<T>(value: T) -> &'static T {
 
 #[test]
 pub(crate) fn mutex_excludes_and_hands_over() {
-    model(|| {
+    explore(|| {
         let mutex = Arc::new(CoMutex::new(0));
         let other = Arc::clone(&mutex);
         let locking = thread::spawn(move || *block_on(other.lock()) += 1);
@@ -68,7 +68,7 @@ pub(crate) fn mutex_excludes_and_hands_over() {
 
 #[test]
 fn three_lock_a_mutex() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let mutex = leaked(CoMutex::new(0));
         let locking = [(); 2].map(|()| thread::spawn(|| *block_on(mutex.lock()) += 1));
         *block_on(mutex.lock()) += 1;
@@ -80,7 +80,7 @@ fn three_lock_a_mutex() {
 /// The waiter gives up before or after it was handed the lock.
 #[test]
 pub(crate) fn mutex_waiter_that_gives_up_hands_on() {
-    bounded_model(4, || {
+    explore_bounded(4, || {
         let mutex = leaked(CoMutex::new(0));
         let guard = mutex.try_lock().unwrap();
         let gives_up = waiting(mutex.lock());
@@ -96,7 +96,7 @@ pub(crate) fn mutex_waiter_that_gives_up_hands_on() {
 /// One of three in the line gives up while the lock goes from one to the next; the others get it in their order.
 #[test]
 fn a_waiter_gives_up_in_the_middle_of_the_line() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let mutex = leaked(CoMutex::new(Vec::new()));
         let guard = mutex.try_lock().unwrap();
         let note = |name| async move { mutex.lock().await.push(name) };
@@ -113,7 +113,7 @@ fn a_waiter_gives_up_in_the_middle_of_the_line() {
 
 #[test]
 pub(crate) fn a_waiter_is_polled_by_another_task() {
-    model(|| {
+    explore(|| {
         let mutex = leaked(CoMutex::new(0));
         let guard = mutex.try_lock().unwrap();
         let lock = waiting(mutex.lock());
@@ -127,7 +127,7 @@ pub(crate) fn a_waiter_is_polled_by_another_task() {
 /// The first in the line asks for more than there is, the second for less.
 #[test]
 pub(crate) fn who_gives_up_lets_the_next_one_in() {
-    model(|| {
+    explore(|| {
         let semaphore = leaked(Semaphore::new(1));
         let (gives_up, modest) = (waiting(semaphore.acquire(2)), waiting(semaphore.acquire(1)));
         let giving_up = thread::spawn(move || drop(gives_up));
@@ -139,7 +139,7 @@ pub(crate) fn who_gives_up_lets_the_next_one_in() {
 
 #[test]
 fn permits_are_not_lost() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let semaphore = leaked(Semaphore::new(2));
         let data = leaked(Checked::new(0));
         let acquiring = thread::spawn(move || {
@@ -161,7 +161,7 @@ fn permits_are_not_lost() {
 
 #[test]
 fn readers_and_a_writer_exclude_each_other() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let lock = leaked(CoRwLock::new(0));
         let reading = thread::spawn(|| assert!(*block_on(lock.read()) <= 1));
         let writing = thread::spawn(|| *block_on(lock.write()) += 1);
@@ -174,7 +174,7 @@ fn readers_and_a_writer_exclude_each_other() {
 
 #[test]
 fn nobody_comes_between_a_writer_and_its_reading() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let lock = leaked(CoRwLock::new(0));
         let mut writer = lock.try_write().unwrap();
         let reading = waiting(lock.read());
@@ -192,7 +192,7 @@ fn nobody_comes_between_a_writer_and_its_reading() {
 
 #[test]
 pub(crate) fn a_reader_does_not_overtake_a_writer() {
-    model(|| {
+    explore(|| {
         let lock = leaked(CoRwLock::new(0));
         let reader = lock.try_read().unwrap();
         let writer = waiting(lock.write());
@@ -209,7 +209,7 @@ pub(crate) fn a_reader_does_not_overtake_a_writer() {
 
 #[test]
 pub(crate) fn queue_loses_no_wake_up() {
-    model(|| {
+    explore(|| {
         let (is_set, queue) = leaked((CoMutex::new(false), CoQueue::new()));
         let setting = thread::spawn(|| {
             *block_on(is_set.lock()) = true;
@@ -228,7 +228,7 @@ pub(crate) fn queue_loses_no_wake_up() {
 /// The first waiter is dropped before or after it was woken.
 #[test]
 pub(crate) fn a_dropped_waiter_hands_its_wake_up_on() {
-    bounded_model(4, || {
+    explore_bounded(4, || {
         let queue = leaked(CoQueue::new());
         let (dropped, waits) = (queue.wait_unlocked(()), queue.wait_unlocked(()));
         let dropping = thread::spawn(move || drop(dropped));
@@ -241,7 +241,7 @@ pub(crate) fn a_dropped_waiter_hands_its_wake_up_on() {
 
 #[test]
 pub(crate) fn a_waiter_dropped_while_it_locks_hands_its_wake_up_on() {
-    model(|| {
+    explore(|| {
         let (mutex, queue) = leaked((CoMutex::new(()), CoQueue::new()));
         let mut dropped = waiting(queue.wait(mutex.try_lock().unwrap()));
         let waits = queue.wait(mutex.try_lock().unwrap());
@@ -259,7 +259,7 @@ pub(crate) fn a_waiter_dropped_while_it_locks_hands_its_wake_up_on() {
 
 #[test]
 fn a_value_is_received_once() {
-    model(|| {
+    explore(|| {
         let (sender, receiver) = oneshot::channel();
         let sending = thread::spawn(move || sender.send(Checked::new(1)).is_ok());
         assert_eq!(block_on(receiver).unwrap().get(), 1);
@@ -269,7 +269,7 @@ fn a_value_is_received_once() {
 
 #[test]
 pub(crate) fn a_receiver_is_polled_by_another_task() {
-    model(|| {
+    explore(|| {
         let (sender, receiver) = oneshot::channel();
         let receiver = waiting(receiver);
         let sending = thread::spawn(move || sender.send(Checked::new(1)).is_ok());
@@ -280,7 +280,7 @@ pub(crate) fn a_receiver_is_polled_by_another_task() {
 
 #[test]
 pub(crate) fn a_dropped_sender_ends_the_wait() {
-    model(|| {
+    explore(|| {
         let (sender, receiver) = oneshot::channel::<u32>();
         let dropping = thread::spawn(move || drop(sender));
         assert_eq!(block_on(receiver), Err(oneshot::Cancelled));
@@ -293,7 +293,7 @@ pub(crate) fn a_dropped_sender_ends_the_wait() {
 fn send_against_a_receiver_that_is_dropped() {
     let (sent, came_back) = (reached(), reached());
     let (note_sent, note_came_back) = (sent.clone(), came_back.clone());
-    model(move || {
+    explore(move || {
         let value = Arc::new(());
         let (sender, receiver) = oneshot::channel();
         let receiver = waiting(receiver);

@@ -1,7 +1,7 @@
 //! The home thread under loom: what only it may do is never done by two threads at once.
 
 use super::Home;
-use crate::primitive::model::{Checked, bounded_model, model, reached};
+use crate::model::{Checked, explore, explore_bounded, reached};
 use crate::primitive::{Arc, thread};
 
 /// What only the home thread touches.
@@ -35,7 +35,7 @@ impl Context {
 pub(crate) fn the_next_home_thread_sees_what_the_last_one_did() {
     let both = reached();
     let note_both = both.clone();
-    model(move || {
+    explore(move || {
         let context = Context::new();
         let other = Arc::clone(&context);
         let running = thread::spawn(move || other.bind_and_run_once());
@@ -51,7 +51,7 @@ pub(crate) fn the_next_home_thread_sees_what_the_last_one_did() {
 
 #[test]
 fn two_threads_that_want_to_be_home() {
-    bounded_model(3, || {
+    explore_bounded(3, || {
         let context = Context::new();
         let running = [(); 2].map(|()| {
             let other = Arc::clone(&context);
