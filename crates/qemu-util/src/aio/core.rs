@@ -82,6 +82,15 @@ impl Core {
         self.notify();
     }
 
+    /// Has the loop take note of a deadline that has come nearer.
+    ///
+    /// A loop that this very thread is inside of needs no kick: it looks at the deadlines before each sleep.
+    pub(super) fn deadline_came_nearer(&self) {
+        if !self.home.is_entered_here() {
+            self.kick();
+        }
+    }
+
     /// Whether the loop was kicked, as far as the caller's fences let it see.
     pub(super) fn is_kicked(&self) -> bool {
         // Ordering: Relaxed; before a sleep the look follows the fence of `announce`. [pair: aio.notify-sleep]

@@ -226,7 +226,7 @@ impl Timer {
         *key = armed.map(|(new, _)| new);
         drop(key);
         if armed.is_some_and(|(_, is_next)| is_next) && !is_on(Mutant::TimerKicksBeforeArming) {
-            self.core.kick();
+            self.core.deadline_came_nearer();
         }
     }
 
@@ -299,7 +299,7 @@ impl Future for Sleep {
             let Some((key, is_next)) = armed else { return Poll::Ready(()) };
             self.key = Some(key);
             if is_next {
-                self.core.kick();
+                self.core.deadline_came_nearer();
             }
         }
         Poll::Pending
