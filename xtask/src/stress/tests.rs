@@ -7,7 +7,7 @@ use super::options::Options;
 use super::session::Session;
 use super::subject::Subject;
 use super::summary::Ending;
-use crate::process::{build_qemu_img_with, root};
+use crate::process::build_qemu_img_with;
 
 /// What the whole session may take: a calm run, the time without progress, the debugger, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -17,9 +17,8 @@ fn a_program_that_never_writes_the_eventfd_is_caught_within_seconds() {
     let args = "--native --mutant notify-never-writes --iterations 3 --jobs 1 --seed 7 --content-mib 8 --disk-mib 80";
     let args = test_support::words::split(args);
     let mut options = Options::parse(&args).expect("right").expect("no help");
-    // A folder of its own: the tests that run beside this one use the binary without the feature.
-    let folder = root().join("target").join("stress").join("test");
-    let built = build_qemu_img_with(&["--features=mutants".to_owned()], &[("CARGO_TARGET_DIR", folder.into())]);
+    // Under a name of its own: the tests that run beside this one use the binary without the feature.
+    let built = build_qemu_img_with(&["--features=mutants".to_owned(), "--bin=qemu-img-mutants".to_owned()], &[]);
     options.binary = Some(built.expect("qemu-img can be built"));
     let dir = tempfile::tempdir().expect("a folder can be made");
 
