@@ -44,9 +44,7 @@ pub(crate) fn a_bottom_half_wakes_the_sleeping_loop() {
 
 #[test]
 fn two_wakers_of_one_bottom_half() {
-    // Bound 3 takes more than three minutes. `wake::two_wakers_of_one_sleeper` and
-    // `bh::the_call_is_there_when_both_schedulers_have_returned` are its two halves with bound 3.
-    explore_bounded(2, || {
+    explore_bounded(3, || {
         let ctx = context();
         let (data, seen) = (number(), number());
         let bh = {

@@ -29,8 +29,7 @@ pub(crate) fn adaptive_polling() {
 /// One waker for the outer loop and one for the loop inside the bottom half.
 #[test]
 fn a_bottom_half_polls() {
-    // Bound 3 takes minutes; with one waker for both it is checked below.
-    explore_bounded(2, || {
+    explore_bounded(3, || {
         let ctx = context();
         let (outer, inner) = (number(), number());
         let bh_inner = {
@@ -205,8 +204,7 @@ pub(crate) fn a_kick_carries_its_writes() {
 /// One round may take both kicks; it then shows what both have written.
 #[test]
 pub(crate) fn two_kicks_carry_their_writes() {
-    // Bound 3 takes minutes.
-    explore_bounded(2, || {
+    explore_bounded(3, || {
         let ctx = context();
         let data = [number(), number()];
         let kickers = data.each_ref().map(|data| {
