@@ -14,6 +14,10 @@ pub const UNDER_TEST: &str = "QEMU_IMG_UNDER_TEST";
 /// Names the folder of the reference tools; without it they are looked up in `PATH`.
 pub const REFERENCE_DIR: &str = "QEMU_REFERENCE_DIR";
 
+/// The environment variable that says how much address space a command may have that reads a damaged image, in KiB or
+/// `unlimited`: sanitizers reserve terabytes.
+pub const ADDRESS_SPACE: &str = "QEMU_IMG_ADDRESS_SPACE_KIB";
+
 /// A program that tests run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {

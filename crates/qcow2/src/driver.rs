@@ -48,7 +48,7 @@ impl BlockDriver for Qcow2Driver {
     }
 
     fn open<'a>(&'a self, request: &'a mut OpenRequest) -> IoFuture<'a, Box<dyn BlockOps>> {
-        Box::pin(async move { Ok(Box::new(crate::open::open(request).await?) as Box<dyn BlockOps>) })
+        Box::pin(async move { Ok(crate::open::open(request).await? as Box<dyn BlockOps>) })
     }
 
     fn create_options(&self) -> &'static [CreateOption] {

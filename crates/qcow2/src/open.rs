@@ -18,29 +18,43 @@ use crate::image::{Image, ImageParts};
 const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
 
 /// Opens the image that `request.storage` holds.
-pub(crate) async fn open(request: &mut OpenRequest) -> Result<Image> {
+///
+/// A backing chain is opened by recursion, and the frames of all its images lie on the stack at the same time. So this
+/// function, which is one of them, holds nothing large: the steps before and after the backing file have frames, and
+/// places in memory, of their own.
+pub(crate) async fn open(request: &mut OpenRequest) -> Result<Box<Image>> {
+    let mut parts = Box::pin(prepare(request)).await?;
+    parts.backing = open_backing(request, &parts).await?;
+    Box::pin(finish(parts)).await
+}
+
+/// Reads the header and decides whether the image may be opened at all.
+async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
     let no_storage = || BlockError::new(ErrorKind::InvalidArgument, "A block device must be specified for \"file\"");
     let storage = request.storage.take().ok_or_else(no_storage)?;
     let header = read_header(&storage).await?;
-    let name = header.backing_name_text()?.map(str::to_owned);
     if !request.flags.contains(OpenFlags::CHECK) {
         header.check_file_len(storage.len())?;
     }
     check_policy(&header, request.flags)?;
-    let backing = open_backing(request, &storage, &header, name.as_deref()).await?;
-    if request.flags.contains(OpenFlags::WRITE) {
-        clear_unmaintained(&storage, &header).await?;
-    }
-    let sparse_storage = has_holes(&storage).await?;
-    Ok(Image::new(ImageParts {
+    Ok(Box::new(ImageParts {
         header,
-        sparse_storage,
+        sparse_storage: false,
         storage,
-        backing,
+        backing: None,
         services: request.context.services().clone(),
         filename: request.filename.clone(),
         flags: request.flags,
     }))
+}
+
+/// Makes the image of its parts, and writes to it for the first time if need be.
+async fn finish(mut parts: Box<ImageParts>) -> Result<Box<Image>> {
+    if parts.flags.contains(OpenFlags::WRITE) {
+        clear_unmaintained(&parts.storage, &parts.header).await?;
+    }
+    parts.sparse_storage = has_holes(&parts.storage).await?;
+    Ok(Box::new(Image::new(*parts)))
 }
 
 /// Reads and parses the first cluster.
@@ -77,12 +91,7 @@ fn check_policy(header: &Header, flags: OpenFlags) -> Result<()> {
     Ok(())
 }
 
-async fn open_backing(
-    request: &mut OpenRequest,
-    storage: &Arc<Node>,
-    header: &Header,
-    name: Option<&str>,
-) -> Result<Option<Arc<Node>>> {
+async fn open_backing(request: &mut OpenRequest, parts: &ImageParts) -> Result<Option<Arc<Node>>> {
     let refused = match request.options.take("backing") {
         None => false,
         Some(OptionValue::Null) => true,
@@ -93,16 +102,15 @@ async fn open_backing(
         }
     };
     let options = request.options.take_sub("backing");
+    let name = parts.header.backing_name_text()?;
     if refused || request.flags.contains(OpenFlags::NO_BACKING) || (name.is_none() && options.is_empty()) {
         return Ok(None);
     }
-    let format = header.backing_format();
+    let format = parts.header.backing_format();
     let format = format.as_deref().filter(|format| !format.is_empty());
-    let backing = request
-        .context
-        .open_backing(&request.filename, storage.identity(), name.unwrap_or_default(), format, options, request.flags)
-        .await?;
-    Ok(Some(backing))
+    let (filename, identity, name) = (&request.filename, parts.storage.identity(), name.unwrap_or_default());
+    let opening = request.context.open_backing(filename, identity, name, format, options, request.flags);
+    Ok(Some(Box::pin(opening).await?))
 }
 
 /// Clears the features that this driver does not keep consistent when it writes (rule R16).

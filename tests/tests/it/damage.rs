@@ -150,6 +150,8 @@ fn flipped_bits_of_metadata_never_panic_or_hang() {
     let reftable = read_u64(&path, 48);
     let refblock = read_u64(&path, reftable);
     let mut noise = test_support::sample::Noise(7);
+    let address_space = std::env::var(test_support::programs::ADDRESS_SPACE).unwrap_or_else(|_| "2097152".to_owned());
+    let limit_memory = format!("ulimit -v {address_space}");
     for place in [0, 8, 16, 24, 32, 40, 48, 56, 96, 104, 112, l1, reftable, refblock, l2, l2 + 8, l2 + 64, l2 + 128] {
         for _ in 0..3 {
             let bit = noise.next_word() % 64;
@@ -158,7 +160,7 @@ fn flipped_bits_of_metadata_never_panic_or_hang() {
             bytes[byte] ^= 1 << (bit % 8);
             fs::write(&path, &bytes).expect("the image can be written");
             for line in ["info plain.qcow2", "check plain.qcow2", "convert -f qcow2 -O qcow2 plain.qcow2 target"] {
-                let invocation = ours().invoke(dir.path()).after("ulimit -v 2097152").words(line);
+                let invocation = ours().invoke(dir.path()).after(&limit_memory).words(line);
                 let run = invocation.limit(Duration::from_secs(60)).run();
                 assert!(run.signal().is_none() && !run.stderr.contains("panicked"), "bit {bit} of {place}: {run}");
                 assert!(run.stderr.len() < 64 << 10, "bit {bit} of {place}: {} bytes of messages", run.stderr.len());
