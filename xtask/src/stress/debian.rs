@@ -85,6 +85,8 @@ fn prepare_apt(dir: &Path) -> io::Result<PathBuf> {
         format!("#clear APT::Architectures;\nAPT::Architectures {{ \"{architecture}\"; \"arm64\"; }};"),
         // Descriptions and icons are more than half of what an update downloads.
         "Acquire::Languages \"none\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";".to_owned(),
+        // Much is downloaded, also by machines whose checks nobody repeats by hand.
+        "Acquire::Retries \"5\";".to_owned(),
         // Nothing is installed, and users other than root have no right to the lock.
         "Debug::NoLocking \"true\";".to_owned(),
     ];
