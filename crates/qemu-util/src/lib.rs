@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`primitive`] | atomics, cells, locks and threads: std's, or loom's in a model | |
 //! | [`mutant`] | orderings that a test can take away | |
+//! | [`signals`] | threads that are nobody's signal handler | util/qemu-thread-posix.c |
 //! | [`futex`] | a word that threads can sleep on | include/qemu/futex.h |
 //! | [`event`] | an event that one side sets and others wait for | util/event.c |
 //! | [`rcu`] | readers that write no shared memory | util/rcu.c |
@@ -78,6 +79,8 @@ pub mod mutant;
 pub mod model;
 
 mod panics;
+
+pub mod signals;
 
 pub mod futex;
 

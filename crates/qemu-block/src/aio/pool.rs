@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use qemu_util::mutant::{Mutant, is_on};
 use qemu_util::primitive::{Arc, Condvar, Mutex, MutexGuard, thread};
+use qemu_util::signals::Blocked;
 
 pub use observer::{PoolObserver, PoolState};
 
@@ -128,6 +129,8 @@ struct Config {
 fn spawn_thread(shared: &Arc<Shared>) -> std::io::Result<()> {
     let theirs = Arc::clone(shared);
     let builder = thread::Builder::new().name(shared.config.name.to_owned()).stack_size(STACK_BYTES);
+    // The program's signals are not for its workers.
+    let _blocked = Blocked::here();
     builder.spawn(move || theirs.work()).map(drop)
 }
 

@@ -9,11 +9,12 @@
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 
-use super::{domain, grace, reader, signals};
+use super::{domain, grace, reader};
 use crate::event::{EventState, QemuEvent};
 use crate::mutant::{Mutant, either, is_on};
 use crate::panics::{self, contain};
 use crate::primitive::{Arc, Mutex, thread, thread_local};
+use crate::signals::Blocked;
 
 type Callback = ManuallyDrop<Box<dyn FnOnce() + Send>>;
 
@@ -130,7 +131,7 @@ fn start_server() -> bool {
     if domain().callbacks.model.has_no_threads() {
         return false;
     }
-    let _blocked = signals::Blocked::here();
+    let _blocked = Blocked::here();
     let builder = thread::Builder::new().name("call_rcu".to_owned());
     let started = builder.spawn(|| {
         let _serving = Serving;

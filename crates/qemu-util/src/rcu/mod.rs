@@ -8,7 +8,6 @@
 //! | `cell` | [`RcuCell`] |
 //! | `dump` | what all of it looks like from outside |
 //! | `fence` | the pair of fences of which the reader's half is almost free |
-//! | `signals` | keeping signals away from the thread |
 //!
 //! ```
 //! use qemu_util::rcu::{RcuCell, read_lock};
@@ -81,7 +80,6 @@ mod dump;
 mod fence;
 mod grace;
 mod reader;
-mod signals;
 
 pub use callback::{call_rcu, drain_call_rcu};
 pub use cell::RcuCell;

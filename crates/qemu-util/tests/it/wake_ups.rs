@@ -1,8 +1,9 @@
 //! No wake-up is lost, however many there are.
 
 use std::thread;
+use std::time::Duration;
 
-use qemu_util::aio::{AioContext, Bh};
+use qemu_util::aio::{AioContext, Bh, PollParams};
 use qemu_util::primitive::atomic::{AtomicU64, AtomicUsize, Ordering};
 use qemu_util::primitive::{Arc, OnceLock};
 
@@ -76,7 +77,13 @@ impl Game {
 
 /// Plays until each ball has been caught `n_each` times. A throw that is lost lets it go on for ever.
 fn play(n_balls: usize, n_each: u64) {
+    play_with(PollParams::for_this_machine(), n_balls, n_each);
+}
+
+/// As [`play`], with contexts that spin as `polling` says before they sleep.
+fn play_with(polling: PollParams, n_balls: usize, n_each: u64) {
     let contexts = [(); 2].map(|()| AioContext::new().unwrap());
+    contexts.iter().for_each(|ctx| ctx.set_poll_params(polling));
     let game = Game::new(&contexts, n_balls, n_each);
     (0..n_balls).for_each(|ball| game.throw(ball, 0));
     thread::scope(|scope| {
@@ -100,6 +107,13 @@ fn play(n_balls: usize, n_each: u64) {
 fn one_ball_that_two_contexts_exchange_is_never_lost() {
     // Nothing that comes later makes good for a wake-up that is lost here.
     play(1, N / 10);
+}
+
+#[test]
+fn one_ball_that_wakes_a_sleeping_context_each_time_is_never_lost() {
+    // Who has nothing to catch goes to sleep at once, and has to be woken by the eventfd.
+    let never_spin = PollParams { max: Duration::ZERO, grow: 0, shrink: 0 };
+    play_with(never_spin, 1, N / 100);
 }
 
 #[test]

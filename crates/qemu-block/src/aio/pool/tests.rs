@@ -23,6 +23,17 @@ fn results_come_back() {
 }
 
 #[test]
+fn workers_take_no_signals() {
+    use nix::sys::signal::{SigSet, Signal};
+
+    let pool = WorkerPool::new("test", 1, LONG);
+    let before = SigSet::thread_get_mask().unwrap();
+    let mask = block_on(pool.run(|| SigSet::thread_get_mask().unwrap()));
+    assert!(mask.contains(Signal::SIGTERM) && !mask.contains(Signal::SIGSEGV));
+    assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+}
+
+#[test]
 fn as_many_threads_as_needed_but_no_more() {
     let pool = WorkerPool::new("test", 4, LONG);
     let barrier = Arc::new(Barrier::new(4));

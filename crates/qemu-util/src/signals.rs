@@ -1,8 +1,18 @@
 //! A thread that a library makes is nobody's signal handler.
 //!
-//! A new thread inherits the signal mask of whoever makes it, and that is whichever thread calls `call_rcu` first. A
-//! program that has blocked its signals everywhere, in order to take them with `sigwait` or a signalfd, would find them
-//! delivered to a thread that it does not know.
+//! A new thread inherits the signal mask of whoever makes it, and for the thread of `call_rcu` or a worker that is whichever
+//! thread is the first to need one. A program that has blocked its signals everywhere, in order to take them with
+//! `sigwait` or a signalfd, would find them delivered to a thread that it does not know.
+//!
+//! ```
+//! use qemu_util::signals::Blocked;
+//!
+//! let worker = {
+//!     let _blocked = Blocked::here();
+//!     std::thread::spawn(|| 42)
+//! }; // The calling thread takes signals again; the worker never does.
+//! assert_eq!(worker.join().expect("it does not panic"), 42);
+//! ```
 //!
 //! QEMU: `qemu_thread_create` (util/qemu-thread-posix.c)
 
@@ -15,9 +25,11 @@ mod imp {
     /// Not blocked: the processor raises them for what the thread itself does.
     const SYNCHRONOUS: [Signal; 4] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL];
 
-    /// While it lives, threads that the calling thread makes begin with their signals blocked.
-    #[must_use]
-    pub(crate) struct Blocked {
+    /// While it lives, threads that the calling thread makes begin with their signals blocked, all but those that the
+    /// processor raises for what a thread itself does.
+    #[must_use = "the calling thread takes signals again when it is dropped"]
+    #[derive(Debug)]
+    pub struct Blocked {
         /// None: nothing was changed.
         previous: Option<SigSet>,
         /// Not `Send`: the mask is the thread's.
@@ -25,7 +37,8 @@ mod imp {
     }
 
     impl Blocked {
-        pub(crate) fn here() -> Self {
+        /// Blocks the signals of the calling thread until the value is dropped. Where the system refuses, nothing changes.
+        pub fn here() -> Self {
             let mut signals = SigSet::all();
             SYNCHRONOUS.into_iter().for_each(|signal| signals.remove(signal));
             let mut previous = SigSet::empty();
@@ -47,17 +60,19 @@ mod imp {
 #[cfg(qemu_loom)]
 mod imp {
     /// In a model there are no signals.
-    #[must_use]
-    pub(crate) struct Blocked;
+    #[must_use = "the calling thread takes signals again when it is dropped"]
+    #[derive(Debug)]
+    pub struct Blocked;
 
     impl Blocked {
-        pub(crate) fn here() -> Self {
+        /// Does nothing.
+        pub fn here() -> Self {
             Self
         }
     }
 }
 
-pub(super) use imp::Blocked;
+pub use imp::Blocked;
 
 #[cfg(all(test, not(qemu_loom)))]
 mod tests {
