@@ -16,7 +16,7 @@
 //!
 //! QEMU: `qemu_thread_create` (util/qemu-thread-posix.c)
 
-#[cfg(not(qemu_loom))]
+#[cfg(not(any(qemu_loom, miri)))]
 mod imp {
     use std::marker::PhantomData;
 
@@ -57,9 +57,9 @@ mod imp {
     }
 }
 
-#[cfg(qemu_loom)]
+#[cfg(any(qemu_loom, miri))]
 mod imp {
-    /// In a model there are no signals.
+    /// In a model there are no signals, and miri does not know them.
     #[must_use = "the calling thread takes signals again when it is dropped"]
     #[derive(Debug)]
     pub struct Blocked;
@@ -74,7 +74,7 @@ mod imp {
 
 pub use imp::Blocked;
 
-#[cfg(all(test, not(qemu_loom)))]
+#[cfg(all(test, not(any(qemu_loom, miri))))]
 mod tests {
     use nix::sys::signal::{SigSet, Signal};
 
