@@ -98,7 +98,8 @@ impl Notifier {
     /// Called by the home thread before its last look for work; drop the result when the sleep is over.
     pub(crate) fn announce(&self) -> Announced<'_> {
         if is_on(Mutant::AnnounceByReadModifyWrite) {
-            // Ordering: SeqCst, and not enough: the mutant is how QEMU was before.
+            // Ordering: SeqCst, and it does not order what it must: the relaxed look that follows may be satisfied before
+            // the store of this read-modify-write is visible. That is the defect that this mutant puts back.
             self.notify_me.fetch_add(POLLING, Ordering::SeqCst);
             return Announced { notifier: self };
         }
