@@ -3,12 +3,15 @@
 use qemu_block::aio::CopySource;
 use qemu_block::compressed::CompressedRun;
 use qemu_block::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, FileIdentity, IoFuture, OpenRequest};
-use qemu_block::node::{ChildRole, Edge};
-use qemu_block::options::CreateOption;
+use qemu_block::error::{BlockError, ErrorKind};
+use qemu_block::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps, cannot_measure};
+use qemu_block::node::{ChildRole, Edge, Node};
+use qemu_block::options::{CreateOption, Options};
 use qemu_block::types::{
     BlockLimits, BlockStatus, CheckFixes, CheckReport, DriverInfo, OpenFlags, Perm, PreallocMode, WriteFlags, ZeroFlags,
 };
 use qemu_util::buf::{IoVec, IoVecMut};
+use std::sync::Arc;
 
 use crate::format::header::MAGIC;
 use crate::image::Image;
@@ -53,6 +56,14 @@ impl BlockDriver for Qcow2Driver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         crate::create::CREATE_OPTIONS
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {
@@ -135,15 +146,29 @@ impl BlockOps for Image {
     }
 
     fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
-        let CheckFixes::Nothing = fixes;
         Box::pin(async move {
             self.check_open()?;
+            if fixes != CheckFixes::Nothing {
+                return Err(BlockError::new(ErrorKind::Unsupported, "qcow2: repairs are not supported"));
+            }
             // What is still in memory would look like damage. A corrupt image is checked as it is on disk.
             if self.flags.contains(OpenFlags::WRITE) && !self.health.is_corrupt() {
                 self.settle_guest().await?;
             }
             crate::check::check(&self.storage, &self.meta.lock().await.header).await
         })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

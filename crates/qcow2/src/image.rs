@@ -15,6 +15,7 @@ use qemu_util::sync::CoMutex;
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
 use crate::health::Health;
+use crate::io::data::DataStore;
 use crate::meta::Meta;
 use crate::units::{Geometry, GuestCluster, GuestOffset};
 
@@ -30,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) version: Version,
     pub(crate) compression: CompressionType,
     pub(crate) storage: Arc<Node>,
+    /// Guest data.
+    pub(crate) data: DataStore,
     pub(crate) backing: Option<Arc<Node>>,
     /// Whether the header names a backing file, open or not.
     has_backing_name: bool,
@@ -66,6 +69,7 @@ impl Image {
             health,
             has_backing_name: header.backing_name.is_some(),
             sparse_storage,
+            data: DataStore::new(Arc::clone(&storage)),
             storage,
             backing,
             services,

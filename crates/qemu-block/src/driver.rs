@@ -21,6 +21,7 @@ use qemu_util::buf::{IoVec, IoVecMut};
 use crate::aio::CopySource;
 use crate::compressed::CompressedRun;
 use crate::error::Result;
+use crate::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps};
 use crate::node::{Edge, Node};
 use crate::options::{CreateOption, Options};
 use crate::registry::OpenContext;
@@ -91,6 +92,15 @@ pub trait BlockDriver: fmt::Debug + Send + Sync {
     /// The options that [`BlockDriver::create`] accepts; empty when images cannot be created.
     fn create_options(&self) -> &'static [CreateOption];
 
+    /// The options that [`AmendOps::amend`] accepts; empty when nothing can be changed.
+    fn amend_options(&self) -> &'static [CreateOption];
+
+    /// How large an image created with `options` will be, with the data of `source` or, without one, with none.
+    ///
+    /// # Errors
+    /// `Unsupported` when the driver cannot tell; those of creation options that are wrong; those of reading the source.
+    fn measure<'a>(&'a self, options: Options, source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement>;
+
     /// Creates an image. On failure nothing that looks like one is left.
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()>;
 }
@@ -155,6 +165,15 @@ pub trait BlockOps: fmt::Debug + Send + Sync {
 
     /// Checks the consistency of the metadata.
     fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport>;
+
+    /// Internal snapshots; none when the format has no such thing.
+    fn snapshots(&self) -> Option<&dyn SnapshotOps>;
+
+    /// Persistent bitmaps; none when the format has no such thing.
+    fn bitmaps(&self) -> Option<&dyn BitmapOps>;
+
+    /// Changes of the image's own properties; none when nothing can be changed.
+    fn amending(&self) -> Option<&dyn AmendOps>;
 
     /// Writes back everything, releases the locks, closes the nodes below. Later requests fail; a second close does
     /// nothing. The error of the first failing step is returned, after all steps were tried.

@@ -22,6 +22,8 @@
 //! | [`error`] | the error of every operation |
 //! | [`options`] | `a=b,c.d=e`, `json:{…}`, the schema of `create -o` |
 //! | [`driver`] | the two traits: [`BlockDriver`](driver::BlockDriver) opens, [`BlockOps`](driver::BlockOps) is open |
+//! | [`manage`] | what else can be done to an image: snapshots, bitmaps, amending, measuring |
+//! | [`bitmap`] | dirty bitmaps in memory |
 //! | [`node`] | the graph |
 //! | [`io`] | the requests, between a node's user and its driver |
 //! | [`registry`] | drivers by name, probing, opening and creating |
@@ -61,11 +63,13 @@
 
 pub mod aio;
 pub mod backend;
+pub mod bitmap;
 pub mod compressed;
 pub mod driver;
 pub mod error;
 pub mod file;
 pub mod io;
+pub mod manage;
 pub mod mem;
 pub mod node;
 pub mod null;

@@ -7,6 +7,7 @@ use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 use crate::driver::{BlockDriver, BlockOps, FileIdentity};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::io::RangeLock;
+use crate::manage::{AmendOps, BitmapOps, SnapshotOps};
 use crate::registry::ProbeGuard;
 use crate::types::{BlockLimits, CheckFixes, CheckReport, DriverInfo, OpenFlags, Perm};
 
@@ -17,6 +18,8 @@ pub enum ChildRole {
     Storage,
     /// Provides what the parent does not hold itself (`backing`).
     Backing,
+    /// Stores the parent's guest data, apart from its metadata (`data-file`).
+    Data,
 }
 
 /// A named link to a node below. QEMU: `BdrvChild`.
@@ -177,6 +180,21 @@ impl Node {
     /// `Unsupported` when the format has nothing to check; others when checking was impossible.
     pub async fn check(&self, fixes: CheckFixes) -> Result<CheckReport> {
         self.ops.check(fixes).await
+    }
+
+    /// Its internal snapshots, if the format has such.
+    pub fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        self.ops.snapshots()
+    }
+
+    /// Its persistent bitmaps, if the format has such.
+    pub fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        self.ops.bitmaps()
+    }
+
+    /// Changes of its own properties, if the format has any that can be changed.
+    pub fn amending(&self) -> Option<&dyn AmendOps> {
+        self.ops.amending()
     }
 
     /// Writes everything back and closes the node and those below it. A second call does nothing.

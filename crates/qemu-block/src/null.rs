@@ -1,5 +1,7 @@
 //! A device without memory. QEMU: block/null.c.
 
+use crate::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps, cannot_measure};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_util::buf::{IoVec, IoVecMut};
@@ -9,8 +11,8 @@ use crate::aio::{CopySource, Services};
 use crate::compressed::CompressedRun;
 use crate::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, FileIdentity, IoFuture, OpenRequest};
 use crate::error::{BlockError, ErrorKind, Result, errno_text};
-use crate::node::Edge;
-use crate::options::CreateOption;
+use crate::node::{Edge, Node};
+use crate::options::{CreateOption, Options};
 use crate::types::{
     BlockLimits, BlockStatus, CheckFixes, CheckReport, DriverInfo, OpenFlags, Perm, PreallocMode, StatusFlags,
     WriteFlags, ZeroFlags,
@@ -83,6 +85,14 @@ impl BlockDriver for NullDriver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         &[]
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, _request: CreateRequest) -> IoFuture<'_, ()> {
@@ -205,6 +215,18 @@ impl BlockOps for NullNode {
 
     fn check(&self, _fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         unsupported()
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

@@ -1,5 +1,6 @@
 //! An open raw image: every request goes to the storage, shifted.
 
+use qemu_block::manage::{AmendOps, BitmapOps, SnapshotOps};
 use std::sync::Arc;
 
 use qemu_block::aio::CopySource;
@@ -188,6 +189,18 @@ impl BlockOps for RawImage {
 
     fn check(&self, _fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         Box::pin(async { Err(unsupported("This image format does not support checks")) })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

@@ -2,8 +2,11 @@
 
 use qemu_block::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, IoFuture, OpenRequest};
 use qemu_block::error::{BlockError, ErrorKind};
-use qemu_block::options::CreateOption;
+use qemu_block::manage::Measurement;
+use qemu_block::node::Node;
+use qemu_block::options::{CreateOption, Options};
 use qemu_block::types::{OpenFlags, Perm};
+use std::sync::Arc;
 
 use crate::create::{CREATE_OPTIONS, create};
 use crate::image::RawImage;
@@ -49,7 +52,25 @@ impl BlockDriver for RawDriver {
         &CREATE_OPTIONS
     }
 
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, mut options: Options, source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async move {
+            let size = match source {
+                Some(source) => source.len(),
+                None => options.take_size("size")?.unwrap_or(0).checked_next_multiple_of(512).ok_or_else(too_large)?,
+            };
+            Ok(Measurement { required: size, fully_allocated: size, bitmaps: None })
+        })
+    }
+
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {
         Box::pin(create(request))
     }
+}
+
+fn too_large() -> BlockError {
+    BlockError::new(ErrorKind::InvalidArgument, "The image size is too large")
 }

@@ -6,11 +6,12 @@ use futures_util::future::{join_all, try_join_all};
 use qemu_block::compressed::{CompressedCluster, CompressedRun};
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::io::RangeMode;
-use qemu_block::types::{WriteFlags, ZeroFlags};
+use qemu_block::types::ZeroFlags;
 use qemu_util::buf::{BufPool, IoBytes, IoVec, IoVecMut};
 use qemu_util::zero::is_zero;
 
 use super::copy::Payload;
+use super::data::Place;
 use crate::compress;
 use crate::error::FormatError;
 use crate::format::header::CompressionType;
@@ -40,13 +41,13 @@ impl Image {
         let (Some(first), Some(last)) = (extents.first(), extents.last()) else { return Ok(buf) };
         let start = first.host.get();
         // The last sector of the last compressed cluster may be cut short by the end of the file.
-        let end = last.end().get().min(self.storage.len());
+        let end = last.end().get().min(self.data.len());
         if last.host.get() >= end {
-            super::read::check_inside(&self.storage, last.host, 1, offset)?;
+            self.data.check_inside(Place { host: last.host, guest: offset }, 1)?;
         }
         let len = usize::try_from(end - start).expect("bounded when the extents were gathered");
         let input = self.services.buffers.take(len);
-        let input = self.storage.read(start, input.into()).await?;
+        let input = self.data.read_compressed(first.host, input.into()).await?;
         let input =
             input.into_single().map_err(|_| BlockError::new(ErrorKind::Io, "qcow2: a buffer came back in pieces"))?;
         let input = input.freeze();
@@ -234,7 +235,7 @@ impl Image {
                 _ => requests.push((*place, bytes.clone().into())),
             }
         }
-        let writes = requests.into_iter().map(|(start, vec)| self.storage.write(start.get(), vec, WriteFlags::empty()));
+        let writes = requests.into_iter().map(|(start, vec)| self.data.write_compressed(start, vec));
         join_all(writes).await.into_iter().collect()
     }
 }

@@ -2,10 +2,10 @@
 
 use qemu_block::aio::CopySource;
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::node::Node;
-use qemu_block::types::{OpenFlags, WriteFlags};
+use qemu_block::types::OpenFlags;
 use qemu_util::buf::IoVec;
 
+use super::data::{DataStore, Place};
 use crate::format::l2::L2Mapping;
 use crate::image::Image;
 use crate::units::HostOffset;
@@ -32,11 +32,11 @@ impl Payload {
         }
     }
 
-    /// Writes the content at `host`.
-    pub(super) async fn write_to(self, storage: &Node, host: HostOffset) -> Result<()> {
+    /// Writes the content at `place`.
+    pub(super) async fn write_to(self, store: &DataStore, place: Place) -> Result<()> {
         match self {
-            Self::Data(data) => storage.write(host.get(), data, WriteFlags::empty()).await,
-            Self::Copy(source, len) => storage.copy_from(host.get(), source, len).await,
+            Self::Data(data) => store.write(place, data).await,
+            Self::Copy(source, len) => store.copy_from(place, source, len).await,
         }
     }
 }
@@ -59,8 +59,7 @@ impl Image {
             return Err(not_verbatim());
         }
         let host = HostOffset::new(host.get() + (offset - self.geo.guest_start(first).get()));
-        super::read::check_inside(&self.storage, host, len, offset)?;
-        self.storage.copy_source(host.get(), len).await
+        self.data.copy_source(Place { host, guest: offset }, len).await
     }
 
     /// Lets the kernel copy `len` bytes of `source` to guest offset `offset`.

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use futures_util::future::join;
 use qemu_block::error::Result;
-use qemu_block::types::{WriteFlags, ZeroFlags};
 use qemu_util::buf::{IoBuf, IoVec};
 
 use super::copy::Payload;
+use super::data::Place;
 use super::write::{Target, TargetKind};
 use crate::format::l2::L2Mapping;
 use crate::image::{Image, ZEROS_BYTES};
-use crate::units::HostOffset;
 
 /// Padding of zeros up to this many bytes is written together with the data; more is worth a request of its own.
 const INLINE_ZEROS_MAX: u64 = 16 << 10;
@@ -37,22 +36,23 @@ impl Image {
         let (before, after) = join(self.padding(head.clone()), self.padding(tail.clone())).await;
         let (before, after) = (before?, after?);
         let fresh = target.kind == (TargetKind::Reserved { fresh: true });
-        let payload_host = target.host.get() + (head.end - head.start);
-        let tail_host = payload_host + (tail.start - head.end);
+        let start = self.place_of(target);
+        let payload_place = start.plus(head.end - head.start);
+        let tail_place = payload_place.plus(tail.start - head.end);
         let mut vec = IoVec::default();
-        let mut vec_host = payload_host;
+        let mut vec_place = payload_place;
         match before {
             Padding::Nothing => {}
             // Nothing was ever written there, so it reads as zeros already.
             Padding::Zeros(_) if fresh => {}
             Padding::Zeros(len) if len <= INLINE_ZEROS_MAX => {
                 vec = self.zero_vec(len);
-                vec_host = target.host.get();
+                vec_place = start;
             }
-            Padding::Zeros(len) => self.storage.write_zeroes(target.host.get(), len, ZeroFlags::empty()).await?,
+            Padding::Zeros(len) => self.data.write_zeroes(start, len).await?,
             Padding::Old(old) => {
                 vec = old;
-                vec_host = target.host.get();
+                vec_place = start;
             }
         }
         let mut late_zeros = 0;
@@ -65,17 +65,17 @@ impl Image {
             }
             Padding::Old(old) => old,
         };
-        self.write_pieces(vec, HostOffset::new(vec_host), payload, HostOffset::new(payload_host), old_tail).await?;
-        self.write_late_zeros(HostOffset::new(tail_host), late_zeros, fresh).await
+        self.write_pieces(vec, vec_place, payload, payload_place, old_tail).await?;
+        self.write_late_zeros(tail_place, late_zeros, fresh).await
     }
 
     /// Writes what comes before, the payload, and what comes after: in one request if all of it is in memory.
     async fn write_pieces(
         &self,
         before: IoVec,
-        before_host: HostOffset,
+        before_place: Place,
         payload: Payload,
-        payload_host: HostOffset,
+        payload_place: Place,
         after: IoVec,
     ) -> Result<()> {
         match payload {
@@ -83,15 +83,15 @@ impl Image {
                 let mut whole = before;
                 whole.append(data);
                 whole.append(after);
-                self.storage.write(before_host.get(), whole, WriteFlags::empty()).await
+                self.data.write(before_place, whole).await
             }
             Payload::Copy(source, len) => {
                 if !before.is_empty() {
-                    self.storage.write(before_host.get(), before, WriteFlags::empty()).await?;
+                    self.data.write(before_place, before).await?;
                 }
-                self.storage.copy_from(payload_host.get(), source, len).await?;
+                self.data.copy_from(payload_place, source, len).await?;
                 if !after.is_empty() {
-                    self.storage.write(payload_host.get() + len, after, WriteFlags::empty()).await?;
+                    self.data.write(payload_place.plus(len), after).await?;
                 }
                 Ok(())
             }
@@ -99,19 +99,19 @@ impl Image {
     }
 
     /// Makes the rest of the last cluster read as zeros. In a fresh cluster it does once the file extends over it.
-    async fn write_late_zeros(&self, host: HostOffset, len: u64, fresh: bool) -> Result<()> {
+    async fn write_late_zeros(&self, place: Place, len: u64, fresh: bool) -> Result<()> {
         if len == 0 {
             return Ok(());
         }
         if !fresh {
-            return self.storage.write_zeroes(host.get(), len, ZeroFlags::empty()).await;
+            return self.data.write_zeroes(place, len).await;
         }
-        let end = host.get() + len;
-        if self.storage.len() >= end {
+        let end = place.host.get() + len;
+        if self.data.len() >= end {
             return Ok(());
         }
         let n = EXTEND_BYTES.min(len);
-        self.storage.write(end - n, self.zero_vec(n), WriteFlags::empty()).await
+        self.data.write(place.plus(len - n), self.zero_vec(n)).await
     }
 
     /// What the guest sees in `range`, which lies inside one cluster that is about to be replaced.

@@ -1,10 +1,10 @@
 //! Reading.
 
 use futures_util::future::try_join_all;
-use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::node::Node;
+use qemu_block::error::Result;
 use qemu_util::buf::IoVecMut;
 
+use super::data::Place;
 use crate::format::l2::{CompressedExtent, L2Mapping};
 use crate::image::Image;
 use crate::map::MapRun;
@@ -87,10 +87,7 @@ impl Image {
                 Ok(buf)
             }
             Source::Backing => self.read_backing(part.offset, buf).await,
-            Source::Data(host) => {
-                check_inside(&self.storage, *host, part.len, part.offset)?;
-                self.storage.read(host.get(), buf).await
-            }
+            Source::Data(host) => self.data.read(Place { host: *host, guest: part.offset }, buf).await,
             Source::Compressed(extents) => self.read_compressed(part.offset, extents, buf).await,
         }
     }
@@ -120,18 +117,4 @@ fn append_compressed(part: Option<&mut Part>, extent: CompressedExtent, len: u64
         *part_len += len;
     }
     adjacent && bounded
-}
-
-/// Fails when data that the tables promise lies past the end of the image file (rule R11: never zeros instead).
-pub(super) fn check_inside(storage: &Node, host: HostOffset, len: u64, guest_offset: u64) -> Result<()> {
-    if host.get().checked_add(len).is_some_and(|end| end <= storage.len()) {
-        return Ok(());
-    }
-    let text = format!(
-        "qcow2: the data of guest offset {guest_offset:#x} lies at {:#x}, past the end of the image file ({:#x}): the \
-         image is truncated",
-        host.get(),
-        storage.len()
-    );
-    Err(BlockError::new(ErrorKind::Truncated, text))
 }

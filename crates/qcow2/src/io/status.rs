@@ -3,7 +3,7 @@
 use qemu_block::error::Result;
 use qemu_block::types::{BlockStatus, StatusFlags};
 
-use super::read::check_inside;
+use super::data::Place;
 use crate::format::l2::L2Mapping;
 use crate::image::Image;
 use crate::units::HostOffset;
@@ -38,7 +38,8 @@ impl Image {
             L2Mapping::Standard { host, .. } => {
                 let host = HostOffset::new(host.get() + (offset - run_start));
                 // Holes past the end of a truncated file must not pass for zeros.
-                check_inside(&self.storage, host, len.min(self.size().saturating_sub(offset)), offset)?;
+                let place = Place { host, guest: offset };
+                self.data.check_inside(place, len.min(self.size().saturating_sub(offset)))?;
                 let recurse = if self.sparse_storage { StatusFlags::RECURSE } else { StatusFlags::empty() };
                 (StatusFlags::DATA | StatusFlags::ALLOCATED | recurse, Some(host.get()))
             }

@@ -7,7 +7,7 @@ use qemu_block::types::WriteFlags;
 use qemu_util::buf::IoVec;
 
 use super::copy::Payload;
-use super::read::check_inside;
+use super::data::Place;
 use crate::alloc::{Reserved, Run, overlap_error};
 use crate::format::l2::{L2Entry, L2Mapping};
 use crate::image::Image;
@@ -165,22 +165,27 @@ impl Image {
         let target_end = target_start + target.n_clusters * self.geo.cluster_size();
         let start = target_start.max(offset);
         let end = target_end.min(offset + len);
-        let host = HostOffset::new(target.host.get() + (start - target_start));
+        let place = self.place_of(target).plus(start - target_start);
         let payload = payload.slice(start - offset, end - start);
         match target.kind {
             TargetKind::InPlace => {
-                check_inside(&self.storage, host, end - start, start)?;
-                payload.write_to(&self.storage, host).await
+                self.data.check_inside(place, end - start)?;
+                payload.write_to(&self.data, place).await
             }
             TargetKind::Reserved { .. } | TargetKind::Preallocated => {
                 if target.kind == TargetKind::Preallocated {
-                    check_inside(&self.storage, target.host, target_end - target_start, start)?;
+                    self.data.check_inside(self.place_of(target), target_end - target_start)?;
                 }
                 let head = target_start..start;
                 let tail = end..target_end;
                 self.write_with_padding(target, head, payload, tail).await
             }
         }
+    }
+
+    /// Where the first cluster of a target is.
+    pub(super) fn place_of(&self, target: &Target) -> Place {
+        Place { host: target.host, guest: self.geo.guest_start(target.start).get() }
     }
 
     /// Makes the new mappings visible.

@@ -21,8 +21,11 @@ mod resize;
 mod zero;
 
 use crate::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, IoFuture, OpenRequest};
-use crate::options::CreateOption;
+use crate::manage::{Measurement, cannot_measure};
+use crate::node::Node;
+use crate::options::{CreateOption, Options};
 use crate::types::{OpenFlags, Perm};
+use std::sync::Arc;
 
 /// The `file` protocol: regular files. QEMU: `bdrv_file`.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,14 @@ impl BlockDriver for FileDriver {
         create::FILE_OPTIONS
     }
 
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
+    }
+
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {
         Box::pin(create::create_file(request))
     }
@@ -92,6 +103,14 @@ impl BlockDriver for HostDeviceDriver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         create::DEVICE_OPTIONS
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {

@@ -1,5 +1,6 @@
 //! An open file or device.
 
+use crate::manage::{AmendOps, BitmapOps, SnapshotOps};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 
@@ -367,6 +368,18 @@ impl BlockOps for FileNode {
 
     fn check(&self, _fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         unsupported()
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

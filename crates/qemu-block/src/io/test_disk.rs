@@ -1,5 +1,6 @@
 //! A disk for the tests of this module: bytes in memory behind a driver that insists on its limits.
 
+use crate::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps, cannot_measure};
 use std::sync::Arc;
 
 use qemu_util::buf::{IoVec, IoVecMut};
@@ -109,6 +110,18 @@ impl BlockDriver for TestDriver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         &[]
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(
+        &'a self,
+        _options: crate::options::Options,
+        _source: Option<&'a Arc<Node>>,
+    ) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, _request: CreateRequest) -> IoFuture<'_, ()> {
@@ -282,6 +295,18 @@ impl BlockOps for TestOps {
 
     fn check(&self, _fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         Box::pin(async { unsupported() })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

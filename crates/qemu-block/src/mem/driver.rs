@@ -1,6 +1,9 @@
 //! Disks by name, so that a registry can open and create them.
 
+use crate::manage::{Measurement, cannot_measure};
+use crate::node::Node;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use qemu_util::primitive::Mutex;
 
@@ -8,7 +11,7 @@ use super::MemDisk;
 use super::node::MemNode;
 use crate::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, IoFuture, OpenRequest};
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::options::{CreateOption, OptionKind};
+use crate::options::{CreateOption, OptionKind, Options};
 use crate::types::{OpenFlags, Perm};
 
 const OPTIONS: &[CreateOption] =
@@ -77,6 +80,14 @@ impl BlockDriver for MemDriver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         OPTIONS
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {

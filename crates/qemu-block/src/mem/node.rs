@@ -1,5 +1,6 @@
 //! A node over a [`MemDisk`].
 
+use crate::manage::{AmendOps, BitmapOps, SnapshotOps};
 use qemu_util::buf::{IoVec, IoVecMut};
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 
@@ -187,6 +188,18 @@ impl BlockOps for MemNode {
 
     fn check(&self, _fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
         unsupported()
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotOps> {
+        None
+    }
+
+    fn bitmaps(&self) -> Option<&dyn BitmapOps> {
+        None
+    }
+
+    fn amending(&self) -> Option<&dyn AmendOps> {
+        None
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

@@ -73,6 +73,10 @@ pub struct SnapshotInfo {
 pub enum CheckFixes {
     /// Only report.
     Nothing,
+    /// Lower refcounts that are too high (`-r leaks`).
+    Leaks,
+    /// Repair everything that can be (`-r all`).
+    All,
 }
 
 /// The result of a consistency check. QEMU: `BdrvCheckResult`.
@@ -84,6 +88,10 @@ pub struct CheckReport {
     pub leaks: u64,
     /// Parts that could not be checked.
     pub check_errors: u64,
+    /// Corruptions that were repaired; they are not among `corruptions` any more.
+    pub corruptions_fixed: u64,
+    /// Leaked clusters that were given back; they are not among `leaks` any more.
+    pub leaks_fixed: u64,
     /// Offset just past the last used cluster, in bytes.
     pub image_end_offset: u64,
     /// Guest clusters in all.

@@ -1,5 +1,6 @@
 //! A registry with raw and a format that can only be recognised.
 
+use qemu_block::manage::{Measurement, cannot_measure};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +87,14 @@ impl BlockDriver for OtherDriver {
 
     fn create_options(&self) -> &'static [CreateOption] {
         &[]
+    }
+
+    fn amend_options(&self) -> &'static [CreateOption] {
+        &[]
+    }
+
+    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(async { Err(cannot_measure(self.name())) })
     }
 
     fn create(&self, _request: CreateRequest) -> IoFuture<'_, ()> {

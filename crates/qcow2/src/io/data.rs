@@ -1,0 +1,100 @@
+//! Where guest data is stored: the one way by which requests read and write host clusters of data.
+//!
+//! Metadata goes through [`MetaFile`](crate::cache::file::MetaFile). What is done to all guest data on its way to the
+//! storage, and from there, belongs here.
+
+use std::sync::Arc;
+
+use qemu_block::aio::CopySource;
+use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::node::Node;
+use qemu_block::types::{WriteFlags, ZeroFlags};
+use qemu_util::buf::{IoVec, IoVecMut};
+
+use crate::units::HostOffset;
+
+/// The store of guest data. Offsets are those that L2 tables name.
+#[derive(Debug)]
+pub(crate) struct DataStore {
+    node: Arc<Node>,
+}
+
+/// Where bytes of a request are: on the host, and on the guest's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Offset in the store.
+    pub(crate) host: HostOffset,
+    /// Offset on the disk.
+    pub(crate) guest: u64,
+}
+
+impl Place {
+    /// The place this many bytes further on.
+    pub(crate) fn plus(self, bytes: u64) -> Self {
+        Self { host: HostOffset::new(self.host.get().saturating_add(bytes)), guest: self.guest.saturating_add(bytes) }
+    }
+}
+
+impl DataStore {
+    /// Data in `node`.
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// Length of the store in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.node.len()
+    }
+
+    /// Fills `buf` with the data at `place`.
+    pub(crate) async fn read(&self, place: Place, buf: IoVecMut) -> Result<IoVecMut> {
+        self.check_inside(place, buf.len() as u64)?;
+        self.node.read(place.host.get(), buf).await
+    }
+
+    /// Writes data at `place`.
+    pub(crate) async fn write(&self, place: Place, data: IoVec) -> Result<()> {
+        self.node.write(place.host.get(), data, WriteFlags::empty()).await
+    }
+
+    /// Makes a range read as zeros.
+    pub(crate) async fn write_zeroes(&self, place: Place, len: u64) -> Result<()> {
+        self.node.write_zeroes(place.host.get(), len, ZeroFlags::empty()).await
+    }
+
+    /// Lets the kernel copy `len` bytes of another file to `place`.
+    pub(crate) async fn copy_from(&self, place: Place, source: CopySource, len: u64) -> Result<()> {
+        self.node.copy_from(place.host.get(), source, len).await
+    }
+
+    /// Where `len` bytes are stored verbatim.
+    pub(crate) async fn copy_source(&self, place: Place, len: u64) -> Result<CopySource> {
+        self.check_inside(place, len)?;
+        self.node.copy_source(place.host.get(), len).await
+    }
+
+    /// Reads bytes that are compressed: nothing is done to them.
+    pub(crate) async fn read_compressed(&self, host: HostOffset, buf: IoVecMut) -> Result<IoVecMut> {
+        self.node.read(host.get(), buf).await
+    }
+
+    /// Writes bytes that are compressed.
+    pub(crate) async fn write_compressed(&self, host: HostOffset, data: IoVec) -> Result<()> {
+        self.node.write(host.get(), data, WriteFlags::empty()).await
+    }
+
+    /// Fails when data that the tables promise lies past the end of the store (rule R11: never zeros instead).
+    pub(crate) fn check_inside(&self, place: Place, len: u64) -> Result<()> {
+        if place.host.get().checked_add(len).is_some_and(|end| end <= self.node.len()) {
+            return Ok(());
+        }
+        let text = format!(
+            "qcow2: the data of guest offset {:#x} lies at {:#x}, past the end of the image file ({:#x}): the image is \
+             truncated",
+            place.guest,
+            place.host.get(),
+            self.node.len()
+        );
+        Err(BlockError::new(ErrorKind::Truncated, text))
+    }
+}
