@@ -59,7 +59,7 @@ impl BlockDriver for Qcow2Driver {
     }
 
     fn amend_options(&self) -> &'static [CreateOption] {
-        &[]
+        crate::amend::AMEND_OPTIONS
     }
 
     fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
@@ -168,7 +168,7 @@ impl BlockOps for Image {
     }
 
     fn amending(&self) -> Option<&dyn AmendOps> {
-        None
+        Some(self)
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

@@ -35,7 +35,7 @@ pub(crate) struct Image {
     pub(crate) data: DataStore,
     pub(crate) backing: Option<Arc<Node>>,
     /// Whether the header names a backing file, open or not.
-    has_backing_name: bool,
+    has_backing_name: AtomicBool,
     pub(crate) services: Services,
     pub(crate) filename: String,
     pub(crate) flags: OpenFlags,
@@ -67,7 +67,7 @@ impl Image {
             size: AtomicU64::new(header.virtual_size),
             closed: AtomicBool::new(false),
             health,
-            has_backing_name: header.backing_name.is_some(),
+            has_backing_name: AtomicBool::new(header.backing_name.is_some()),
             sparse_storage,
             data: DataStore::new(Arc::clone(&storage)),
             storage,
@@ -92,7 +92,19 @@ impl Image {
     /// Whether what is not mapped may be data of a backing file, now or when the image is opened the next time: one that
     /// the header names counts even if it was not opened.
     pub(crate) fn may_have_backing(&self) -> bool {
-        self.has_backing_name || self.backing.is_some()
+        self.has_backing_name() || self.backing.is_some()
+    }
+
+    /// Whether the header names a backing file, open or not.
+    fn has_backing_name(&self) -> bool {
+        // Ordering: relaxed; the value stands alone, and requests are ordered with its change by their caller.
+        self.has_backing_name.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the header names a backing file.
+    pub(crate) fn set_backing_name(&self, has_name: bool) {
+        // Ordering: relaxed, as in `has_backing_name`.
+        self.has_backing_name.store(has_name, Ordering::Relaxed);
     }
 
     /// Bytes of the backing file that show where nothing is mapped. One that is named and not open is as long as
@@ -100,7 +112,7 @@ impl Image {
     pub(crate) fn backing_len(&self) -> u64 {
         match &self.backing {
             Some(backing) => backing.len(),
-            None if self.has_backing_name => u64::MAX,
+            None if self.has_backing_name() => u64::MAX,
             None => 0,
         }
     }

@@ -77,12 +77,14 @@
 //! | [`mod@format`] | bytes on disk to validated values and back, without I/O |
 //! | `create`, `open`, `info` | making images, opening them, telling about them |
 //! | `image`, `health` | an open image; whether it may still be written |
+//! | `header_update` | replacing the header of an open image |
 //! | `meta`, `cache` | what the metadata lock protects; tables in memory, and the order in which they are written |
 //! | `map` | from guest clusters to host clusters |
 //! | `alloc` | refcounts, free clusters, and clusters that wait until they may be used again |
 //! | `overlap` | where metadata is, so that nothing else is written there |
 //! | `io` | requests: read, write, zero, discard, compressed clusters, resize, flush, close |
 //! | `compress` | deflate and Zstandard |
+//! | `amend` | changing properties of an image that exists |
 //! | `check` | the consistency check |
 //! | `snapshots`, `bitmaps` | listing them |
 //!
@@ -96,6 +98,7 @@
 #![forbid(unsafe_code)]
 
 mod alloc;
+mod amend;
 mod bitmaps;
 mod cache;
 mod check;
@@ -104,6 +107,7 @@ mod create;
 mod driver;
 pub mod error;
 pub mod format;
+mod header_update;
 mod health;
 mod image;
 mod info;

@@ -51,7 +51,8 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
 /// Makes the image of its parts, and writes to it for the first time if need be.
 async fn finish(mut parts: Box<ImageParts>) -> Result<Box<Image>> {
     if parts.flags.contains(OpenFlags::WRITE) {
-        clear_unmaintained(&parts.storage, &parts.header).await?;
+        let ImageParts { storage, header, .. } = &mut *parts;
+        clear_unmaintained(storage, header).await?;
     }
     parts.sparse_storage = has_holes(&parts.storage).await?;
     Ok(Box::new(Image::new(*parts)))
@@ -114,14 +115,16 @@ async fn open_backing(request: &mut OpenRequest, parts: &ImageParts) -> Result<O
 }
 
 /// Clears the features that this driver does not keep consistent when it writes (rule R16).
-async fn clear_unmaintained(storage: &Node, header: &Header) -> Result<()> {
+async fn clear_unmaintained(storage: &Node, header: &mut Header) -> Result<()> {
     let kept = header.autoclear & Autoclear::MAINTAINED;
     if kept == header.autoclear {
         return Ok(());
     }
     let word = IoBuf::copy_of(&kept.bits().to_be_bytes());
     storage.write(AUTOCLEAR_OFFSET, word.into(), WriteFlags::empty()).await?;
-    storage.flush().await
+    storage.flush().await?;
+    header.autoclear = kept;
+    Ok(header.reparse_extensions()?)
 }
 
 /// Whether the file has so many holes that some of the image's data clusters probably are holes, too: an image with

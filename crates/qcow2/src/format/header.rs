@@ -179,10 +179,7 @@ impl Header {
         raw.check_tables(geometry)?;
         let autoclear = Autoclear::from_bits_retain(extra.autoclear.get());
         let extensions = extension::parse(layout.extensions)?;
-        let bitmaps = match extension::find(&extensions, MAGIC_BITMAPS) {
-            Some(data) if autoclear.contains(Autoclear::BITMAPS) => Some(BitmapsExtension::parse(data, geometry)?),
-            _ => None,
-        };
+        let bitmaps = find_bitmaps(&extensions, autoclear, geometry)?;
         Ok(Self {
             version,
             geometry,
@@ -255,12 +252,40 @@ impl Header {
         Some(String::from_utf8_lossy(name).into_owned())
     }
 
+    /// Puts the data of an extension in the place of what the header has of that type, or removes it.
+    ///
+    /// A new one goes before the feature names, which are the longest and never change: then what changes from one
+    /// header to the next often lies in the file's first sector alone.
+    pub fn set_extension(&mut self, magic: u32, data: Option<Vec<u8>>) {
+        let names = |list: &[Extension]| list.iter().position(|extension| extension.magic == MAGIC_FEATURE_NAMES);
+        let found = self.extensions.iter().position(|extension| extension.magic == magic);
+        self.extensions.retain(|extension| extension.magic != magic);
+        if let Some(data) = data {
+            let at = found.or_else(|| names(&self.extensions)).unwrap_or(self.extensions.len());
+            self.extensions.insert(at.min(self.extensions.len()), Extension { magic, data });
+        }
+    }
+
+    /// Brings what is parsed of the extensions up to date with them.
+    ///
+    /// # Errors
+    /// When an extension has fields that it cannot have.
+    pub(crate) fn reparse_extensions(&mut self) -> Result<(), FormatError> {
+        self.bitmaps = find_bitmaps(&self.extensions, self.autoclear, self.geometry)?;
+        Ok(())
+    }
+
     /// The bytes from the start of the first cluster up to the end of the backing file name. Whoever overwrites a
     /// longer header fills the rest of the cluster with zeros.
     ///
     /// # Errors
     /// When they do not fit into one cluster.
     pub fn serialize(&self) -> Result<Vec<u8>, FormatError> {
+        self.serialize_with_name_from(0)
+    }
+
+    /// As [`Header::serialize`], with the backing file name at `earliest` or after it.
+    pub(super) fn serialize_with_name_from(&self, earliest: usize) -> Result<Vec<u8>, FormatError> {
         let mut out = vec![0; V2_BYTES];
         if self.version >= Version::V3 {
             out.extend_from_slice(self.raw_v3().as_bytes());
@@ -270,17 +295,28 @@ impl Header {
         }
         extension::serialize(&self.extensions, &mut out)?;
         let backing_name = self.backing_name.as_deref().unwrap_or_default();
-        let backing_offset = if self.backing_name.is_some() { out.len() } else { 0 };
-        out.extend_from_slice(backing_name);
-        if out.len() > self.geometry.cluster_len() {
-            return Err(FormatError::HeaderNoSpace { length: len_u64(out.len()) });
+        let mut backing_offset = 0;
+        if self.backing_name.is_some() {
+            backing_offset = out.len().max(earliest);
+            let end = backing_offset.saturating_add(backing_name.len());
+            self.check_fits(end)?;
+            out.resize(backing_offset, 0);
+            out.extend_from_slice(backing_name);
         }
+        self.check_fits(out.len())?;
         let common = self.raw_common(backing_offset, backing_name.len());
         if let Some(start) = out.first_chunk_mut::<V2_BYTES>() {
             start.copy_from_slice(common.as_bytes());
         }
         debug_assert_eq!(Self::parse(&out, len_u64(out.len())).as_ref(), Ok(self), "what we write, we can read");
         Ok(out)
+    }
+
+    fn check_fits(&self, len: usize) -> Result<(), FormatError> {
+        if len > self.geometry.cluster_len() {
+            return Err(FormatError::HeaderNoSpace { length: len_u64(len) });
+        }
+        Ok(())
     }
 
     fn raw_common(&self, backing_offset: usize, backing_len: usize) -> RawCommon {
@@ -497,6 +533,18 @@ impl<'a> FirstCluster<'a> {
         }
         let truncated = FormatError::HeaderTruncated { needed: len_u64(end), available: len_u64(self.cluster.len()) };
         self.cluster.get(self.backing_offset..end).map(<[u8]>::to_vec).map(Some).ok_or(truncated)
+    }
+}
+
+/// The bitmaps extension, unless the header says that it is out of date.
+fn find_bitmaps(
+    extensions: &[Extension],
+    autoclear: Autoclear,
+    geometry: Geometry,
+) -> Result<Option<BitmapsExtension>, FormatError> {
+    match extension::find(extensions, MAGIC_BITMAPS) {
+        Some(data) if autoclear.contains(Autoclear::BITMAPS) => BitmapsExtension::parse(data, geometry).map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -3,6 +3,7 @@
 //! | module | structure |
 //! |---|---|
 //! | [`header`] | the header and all that shares the first cluster with it |
+//! | [`transition`] | from one header to the next, in writes that a power cut may separate |
 //! | [`features`] | feature words and the feature name table |
 //! | [`extension`] | header extensions |
 //! | [`l1`], [`l2`] | entries of the mapping tables |
@@ -22,5 +23,6 @@ pub mod l1;
 pub mod l2;
 pub mod refcount;
 pub mod snapshot;
+pub mod transition;
 
 mod bytes;

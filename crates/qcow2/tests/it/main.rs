@@ -3,6 +3,7 @@
 mod check;
 mod create;
 mod format;
+mod header_update;
 mod mem;
 mod power_cut;
 mod robust;
