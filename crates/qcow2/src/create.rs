@@ -20,8 +20,9 @@ use crate::format::extension::{Extension, MAGIC_FEATURE_NAMES};
 use crate::format::features::{Autoclear, Compatible, Incompatible};
 use crate::format::header::{CompressionType, FULL_BYTES, Header, TablePlace, V2_BYTES, Version};
 use crate::format::l1::L1Entry;
-use crate::format::l2::L2Entry;
+use crate::format::l2::{L2Entry, L2Layout};
 use crate::format::refcount::{RefcountWidth, ReftableEntry};
+use crate::format::subclusters::Subclusters;
 use crate::limits::TABLE_CHUNK_BYTES;
 use crate::units::{HostCluster, HostOffset};
 use layout::Layout;
@@ -89,6 +90,7 @@ fn header(settings: &Settings, layout: &Layout) -> Header {
     }
     let mut incompatible = Incompatible::empty();
     incompatible.set(Incompatible::COMPRESSION, settings.compression != CompressionType::Zlib);
+    incompatible.set(Incompatible::EXTENDED_L2, layout.geometry.is_extended_l2());
     let mut compatible = Compatible::empty();
     compatible.set(Compatible::LAZY_REFCOUNTS, settings.lazy_refcounts);
     let header_length = if is_v3 { FULL_BYTES } else { V2_BYTES };
@@ -148,33 +150,46 @@ impl Writer<'_> {
     async fn write_reftable(&self) -> Result<()> {
         let layout = self.layout;
         let entry = |index| ReftableEntry::block(layout.start_of(layout.nth(layout.refblocks, index))).raw();
-        self.write_table(layout.reftable, layout.refblock_clusters.get(), entry).await
+        self.write_table(layout.reftable, layout.refblock_clusters.get(), 8, store_number(entry)).await
     }
 
     async fn write_l1(&self) -> Result<()> {
         let layout = self.layout;
         let entry = |index| L1Entry::table(layout.start_of(layout.nth(layout.l2_tables, index)), true).raw();
-        self.write_table(layout.l1, u64::from(layout.l1_entries), entry).await
+        self.write_table(layout.l1, u64::from(layout.l1_entries), 8, store_number(entry)).await
     }
 
     /// The L2 tables follow one another, as the data does, so that together they are one long table.
     async fn write_l2(&self) -> Result<()> {
         let layout = self.layout;
-        let entry = |index| L2Entry::standard(layout.start_of(layout.nth(layout.data, index)), true).raw();
-        self.write_table(layout.l2_tables, layout.data_clusters.get(), entry).await
+        let entries = L2Layout::new(layout.geometry, true);
+        // Subclusters are not described here until they are written, so that a backing file shows.
+        let subclusters = Subclusters::NONE;
+        let store = |index, field: &mut [u8]| {
+            let host = layout.start_of(layout.nth(layout.data, index));
+            entries.store(field, L2Entry::standard(host, true).with_subclusters(subclusters));
+        };
+        self.write_table(layout.l2_tables, layout.data_clusters.get(), entries.entry_len(), store).await
     }
 
-    /// Writes a table of eight-byte entries from the start of a cluster on.
-    async fn write_table(&self, start: HostCluster, entries: u64, entry: impl Fn(u64) -> u64) -> Result<()> {
-        let chunk_entries = TABLE_CHUNK_BYTES / 8;
+    /// Writes a table of entries of `entry_len` bytes, which `store` makes, from the start of a cluster on.
+    async fn write_table(
+        &self,
+        start: HostCluster,
+        entries: u64,
+        entry_len: usize,
+        store: impl Fn(u64, &mut [u8]),
+    ) -> Result<()> {
+        let entry_bytes = entry_len as u64;
+        let chunk_entries = TABLE_CHUNK_BYTES / entry_bytes;
         let mut first = 0;
         while first < entries {
             let count = chunk_entries.min(entries - first);
-            let mut chunk = self.buffers.take(chunk_len(count * 8));
-            for (index, field) in (first..).zip(chunk.chunks_exact_mut(8)) {
-                field.copy_from_slice(&entry(index).to_be_bytes());
+            let mut chunk = self.buffers.take(chunk_len(count * entry_bytes));
+            for (index, field) in (first..).zip(chunk.chunks_exact_mut(entry_len)) {
+                store(index, field);
             }
-            self.write_at(start, first * 8, chunk).await?;
+            self.write_at(start, first * entry_bytes, chunk).await?;
             first += count;
         }
         Ok(())
@@ -204,6 +219,11 @@ impl Writer<'_> {
         let offset = self.layout.start_of(start).get() + bytes;
         self.file.write(offset, IoVec::from(chunk), WriteFlags::empty()).await
     }
+}
+
+/// Stores numbers as big-endian entries of eight bytes.
+fn store_number(entry: impl Fn(u64) -> u64) -> impl Fn(u64, &mut [u8]) {
+    move |index, field| field.copy_from_slice(&entry(index).to_be_bytes())
 }
 
 /// A length within a chunk.

@@ -78,7 +78,8 @@ impl BlockOps for Image {
 
     fn limits(&self) -> BlockLimits {
         let cluster_size = u32::try_from(self.geo.cluster_size()).expect("at most 2 MiB");
-        BlockLimits { zero_alignment: cluster_size, discard_alignment: cluster_size, ..BlockLimits::UNLIMITED }
+        let subcluster_size = u32::try_from(self.geo.subcluster_size()).expect("at most a cluster");
+        BlockLimits { zero_alignment: subcluster_size, discard_alignment: cluster_size, ..BlockLimits::UNLIMITED }
     }
 
     fn children(&self) -> Vec<Edge> {

@@ -56,6 +56,9 @@ pub enum EntryFlaw {
     /// A version 2 image has no zero flag, but the entry does.
     #[error("the zero flag is set in a version 2 image")]
     ZeroFlagInV2,
+    /// The subclusters of an extended entry contradict one another, or have data without a host cluster.
+    #[error("the subcluster bitmap is invalid")]
+    Subclusters,
 }
 
 impl EntryFlaw {
@@ -80,6 +83,12 @@ pub enum FormatError {
     Version {
         /// The version.
         version: u32,
+    },
+    /// Clusters are too small to have subclusters.
+    #[error("Unsupported subcluster size: {size}")]
+    SubclusterSize {
+        /// Bytes in a subcluster.
+        size: u64,
     },
     /// `cluster_bits` is out of range.
     #[error("Unsupported cluster size: 2^{cluster_bits}")]

@@ -30,7 +30,7 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
     if image.version == Version::V3 {
         let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
         fields.push(("corrupt", InfoValue::Bool(corrupt)));
-        fields.push(("extended-l2", InfoValue::Bool(false)));
+        fields.push(("extended-l2", InfoValue::Bool(image.geo.is_extended_l2())));
     }
     Ok(DriverInfo {
         cluster_size: Some(image.geo.cluster_size()),

@@ -91,8 +91,8 @@
 //! # Supported
 //!
 //! Versions 2 and 3; clusters of 512 bytes to 2 MiB; refcounts of 1 to 64 bits; backing files; compressed clusters, zlib
-//! and zstd; preallocation; zero clusters; growing. Images with internal snapshots are read and written, their bitmaps
-//! listed. Not supported, and refused: encryption, external data files, extended L2 entries, shrinking.
+//! and zstd; extended L2 entries; preallocation; zero clusters; growing. Images with internal snapshots are read and
+//! written, their bitmaps listed. Not supported, and refused: encryption, external data files, shrinking.
 //!
 //! QEMU: block/qcow2*.c; the format is specified in its docs/interop/qcow2.
 #![forbid(unsafe_code)]

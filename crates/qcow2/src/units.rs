@@ -3,6 +3,8 @@
 //! None of these types has operators or a `From<u64>`: mixing guest and host, or bytes and clusters, does not compile.
 //! Arithmetic is named, and checked wherever a value from an image could overflow it.
 
+use std::ops::Range;
+
 use crate::limits::{
     CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, L1_BYTES_MAX, REFCOUNT_ORDER_MAX, REFTABLE_BYTES_MAX, VIRTUAL_SIZE_MAX,
 };
@@ -180,8 +182,11 @@ pub struct Geometry {
     refblock_bits: u32,
 }
 
-/// log2 of the size of an L1, L2 or refcount table entry in bytes.
+/// log2 of the size of an entry of the L1 table, the refcount table, and of L2 tables that are not extended, in bytes.
 const ENTRY_BITS: u32 = 3;
+
+/// log2 of the number of subclusters in a cluster, where L2 entries are extended. Specification.
+const SUBCLUSTERS_BITS: u32 = 5;
 
 impl Geometry {
     /// The geometry of an image, unless one of the two is out of range.
@@ -193,6 +198,49 @@ impl Geometry {
         // A refcount block is one cluster of counts that are 2^refcount_order bits wide.
         let refblock_bits = cluster_bits + 3 - refcount_order;
         Some(Self { cluster_bits, l2_bits: cluster_bits - ENTRY_BITS, refcount_order, refblock_bits })
+    }
+
+    /// The same with L2 entries that describe subclusters, and are twice as long; none when the clusters are too small.
+    #[must_use]
+    pub const fn with_extended_l2(self) -> Option<Self> {
+        if self.cluster_bits < CLUSTER_BITS_MIN + SUBCLUSTERS_BITS {
+            return None;
+        }
+        Some(Self { l2_bits: self.cluster_bits - ENTRY_BITS - 1, ..self })
+    }
+
+    /// Whether L2 entries describe subclusters.
+    #[inline]
+    #[must_use]
+    pub const fn is_extended_l2(self) -> bool {
+        self.l2_bits != self.table_bits()
+    }
+
+    /// log2 of the entries in a cluster of eight-byte entries.
+    #[inline]
+    const fn table_bits(self) -> u32 {
+        self.cluster_bits - ENTRY_BITS
+    }
+
+    /// Size of an L2 entry in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn l2_entry_len(self) -> usize {
+        1 << (self.cluster_bits - self.l2_bits)
+    }
+
+    /// Bytes from the start of an L2 table to entry `index`.
+    #[inline]
+    #[must_use]
+    pub const fn l2_entry_start(self, index: usize) -> u64 {
+        (index as u64) << (self.cluster_bits - self.l2_bits)
+    }
+
+    /// Bytes that are mapped on their own: subclusters if L2 entries are extended, else clusters.
+    #[inline]
+    #[must_use]
+    pub const fn subcluster_size(self) -> u64 {
+        if self.is_extended_l2() { self.cluster_size() >> SUBCLUSTERS_BITS } else { self.cluster_size() }
     }
 
     /// log2 of the cluster size in bytes.
@@ -316,6 +364,16 @@ impl Geometry {
         GuestOffset(cluster.0.saturating_mul(self.cluster_size()))
     }
 
+    /// The subclusters of `cluster` that the guest bytes of `range`, which touches it, touch.
+    #[must_use]
+    pub fn subclusters_in(self, cluster: GuestCluster, range: &Range<u64>) -> Range<u32> {
+        let start = self.guest_start(cluster).0;
+        let in_cluster = |offset: u64| offset.saturating_sub(start).min(self.cluster_size());
+        let grain = self.subcluster_size();
+        let index = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        index(in_cluster(range.start) / grain)..index(in_cluster(range.end).div_ceil(grain))
+    }
+
     /// Entries that the L1 table of a virtual disk of `size` bytes needs.
     #[inline]
     #[must_use]
@@ -398,14 +456,14 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn reftable_clusters_for(self, blocks: ClusterCount) -> ClusterCount {
-        ClusterCount(blocks.0.div_ceil(1 << self.l2_bits))
+        ClusterCount(blocks.0.div_ceil(1 << self.table_bits()))
     }
 
     /// Entries of a refcount table of `clusters` clusters; saturates.
     #[inline]
     #[must_use]
     pub const fn reftable_entries(self, clusters: u32) -> u64 {
-        (clusters as u64) << self.l2_bits
+        (clusters as u64) << self.table_bits()
     }
 
     /// Most clusters that a refcount table may occupy.
@@ -435,7 +493,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn table_clusters(self, entries: u64) -> ClusterCount {
-        ClusterCount(entries.div_ceil(1 << self.l2_bits))
+        ClusterCount(entries.div_ceil(1 << self.table_bits()))
     }
 
     /// `bytes` rounded up to whole clusters, unless that overflows.
@@ -483,10 +541,29 @@ mod tests {
         assert_eq!(geometry.l1_entries_for((512 << 20) + 1), 2);
     }
 
+    #[test]
+    fn extended_entries_are_twice_as_long() {
+        assert!(Geometry::new(13, 4).expect("valid").with_extended_l2().is_none(), "subclusters of 256 bytes");
+        let plain = Geometry::new(16, 4).expect("valid");
+        let extended = plain.with_extended_l2().expect("large enough");
+        assert_eq!((plain.l2_entry_len(), plain.subcluster_size()), (8, 64 << 10));
+        assert_eq!((extended.l2_entry_len(), extended.subcluster_size()), (16, 2 << 10));
+        assert_eq!((extended.l2_entries(), extended.l2_coverage()), (4096, 256 << 20));
+        assert_eq!((plain.l2_entry_start(3), extended.l2_entry_start(3)), (24, 48));
+        assert_eq!(extended.reftable_entries(1), plain.reftable_entries(1));
+        assert_eq!(extended.table_clusters(8193), plain.table_clusters(8193));
+    }
+
     proptest! {
         #[test]
-        fn split_and_join_agree(cluster_bits in 9u32..=21, order in 0u32..=6, offset in 0u64..1 << 62) {
+        fn split_and_join_agree(
+            cluster_bits in 9u32..=21,
+            order in 0u32..=6,
+            offset in 0u64..1 << 62,
+            extended: bool,
+        ) {
             let geometry = Geometry::new(cluster_bits, order).expect("valid");
+            let geometry = geometry.with_extended_l2().filter(|_| extended).unwrap_or(geometry);
             let at = GuestOffset::new(offset);
             let position = geometry.split(at);
             prop_assert!(position.l2_index < geometry.l2_entries());

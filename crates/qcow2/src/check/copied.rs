@@ -3,9 +3,7 @@
 use super::Checker;
 use super::findings::{Class, Severity};
 use super::regions::Region;
-use super::storage::entries;
 use crate::format::l1::L1Entry;
-use crate::format::l2::L2Entry;
 use crate::units::HostOffset;
 
 impl Checker<'_> {
@@ -39,8 +37,8 @@ impl Checker<'_> {
             Ok(table) => table,
             Err(error) => return self.findings.unreadable("an L2 table", &error),
         };
-        for (_, raw) in entries(&table) {
-            let entry = L2Entry::from_raw(raw);
+        for entry in self.layout.entries(&table) {
+            let raw = entry.raw();
             let host = entry.offset_bits();
             if entry.is_compressed() || host == HostOffset::ZERO {
                 continue;

@@ -10,6 +10,7 @@ use crate::compress::decompress;
 use crate::error::TableKind;
 use crate::format::l1::L1Entry;
 use crate::format::l2::{CompressedExtent, L2Entry};
+use crate::format::subclusters::Subclusters;
 use crate::limits::TABLE_CHUNK_BYTES;
 use crate::units::HostOffset;
 
@@ -126,16 +127,18 @@ impl Checker<'_> {
         };
         // Where the next data cluster would continue the last one, for the count of fragments.
         let mut contiguous = None;
-        for (_, raw) in entries(&table) {
-            self.count_l2_entry(L2Entry::from_raw(raw), uses, &mut contiguous).await;
+        for (index, entry) in self.layout.entries(&table).enumerate() {
+            if entry != L2Entry::UNALLOCATED {
+                self.count_l2_entry(index, entry, uses, &mut contiguous).await;
+            }
         }
     }
 
-    async fn count_l2_entry(&mut self, entry: L2Entry, uses: L1Use, contiguous: &mut Option<HostOffset>) {
+    async fn count_l2_entry(&mut self, index: usize, entry: L2Entry, uses: L1Use, contiguous: &mut Option<HostOffset>) {
         if entry.is_compressed() {
-            return self.count_compressed(entry, uses).await;
+            return self.count_compressed(index, entry, uses).await;
         }
-        let raw = entry.raw();
+        let (raw, subclusters) = (entry.raw(), entry.subclusters());
         if entry.has_reserved_bits(self.layout) {
             self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
                 format!("ERROR found l2 entry with reserved bits set: {raw:x}")
@@ -143,11 +146,22 @@ impl Checker<'_> {
         }
         let host = entry.offset_bits();
         if host == HostOffset::ZERO {
+            if subclusters.data() != 0 {
+                self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
+                    "ERROR: Unallocated cluster has non-zero subcluster allocation map".to_owned()
+                });
+            }
             return;
         }
         let geometry = self.header.geometry;
+        if !subclusters.is_consistent() {
+            self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
+                format!("ERROR offset={:x}: Allocated cluster has corrupted subcluster allocation bitmap", host.get())
+            });
+        }
         if !geometry.is_aligned(host) {
-            let what = if raw & 1 == 0 { "Data" } else { "Preallocated" };
+            let has_data = if geometry.is_extended_l2() { subclusters.data() != 0 } else { raw & 1 == 0 };
+            let what = if has_data { "Data" } else { "Preallocated" };
             self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
                 format!("ERROR offset={:x}: {what} cluster is not properly aligned; L2 entry corrupted.", host.get())
             });
@@ -161,13 +175,22 @@ impl Checker<'_> {
         self.count_region(Region::data(host, geometry.cluster_size()), uses.total());
     }
 
-    async fn count_compressed(&mut self, entry: L2Entry, uses: L1Use) {
+    async fn count_compressed(&mut self, index: usize, entry: L2Entry, uses: L1Use) {
         // Reserved bits of the offset put the data outside any file, which is reported as such.
         let extent = entry.compressed_extent(self.layout);
         let start = extent.host.get();
         if entry.is_copied() {
             self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
                 format!("ERROR: coffset=0x{start:x}: copied flag must never be set for compressed clusters")
+            });
+        }
+        if entry.subclusters() != Subclusters::NONE {
+            // What such an entry means is not defined, so it counts as no reference.
+            return self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
+                format!(
+                    "ERROR compressed cluster {index} with non-zero subcluster allocation bitmap, entry=0x{:x}",
+                    entry.raw()
+                )
             });
         }
         // Compressed clusters count as fragmented, wherever they are.

@@ -50,7 +50,7 @@ pub(crate) const CREATE_OPTIONS: &[CreateOption] = &[
 ];
 
 /// Options whose feature is not there yet; any value but "off" asks for it.
-const NOT_IMPLEMENTED: [&str; 12] = [
+const NOT_IMPLEMENTED: [&str; 11] = [
     "encryption",
     "encrypt.format",
     "encrypt.key-secret",
@@ -60,7 +60,6 @@ const NOT_IMPLEMENTED: [&str; 12] = [
     "encrypt.ivgen-hash-alg",
     "encrypt.hash-alg",
     "encrypt.iter-time",
-    "extended_l2",
     "data_file",
     "data_file_raw",
 ];
@@ -102,6 +101,7 @@ impl Settings {
         let size = options.take_size("size")?.ok_or_else(|| invalid("Image creation needs a size parameter"))?;
         let version = options.take_str("compat").map_or(Ok(Version::V3), |text| parse_version(&text))?;
         let cluster_size = options.take_size("cluster_size")?.unwrap_or(65536);
+        let extended_l2 = options.take_bool("extended_l2")?.unwrap_or(false);
         let refcount_bits = options.take_number("refcount_bits")?.unwrap_or(16);
         let preallocation = take_word(options, "preallocation", "preallocation", PreallocMode::parse)?;
         let compression = take_word(options, "compression_type", "compression-type", parse_compression)?;
@@ -111,7 +111,7 @@ impl Settings {
         let settings = Self {
             size: size.checked_next_multiple_of(512).unwrap_or(u64::MAX),
             version,
-            geometry: geometry(cluster_size, refcount_bits)?,
+            geometry: geometry(cluster_size, refcount_bits, extended_l2, version)?,
             preallocation: preallocation.unwrap_or_default(),
             compression: compression.unwrap_or(CompressionType::Zlib),
             lazy_refcounts,
@@ -123,7 +123,7 @@ impl Settings {
 
     fn check_combinations(&self) -> Result<()> {
         let is_v2 = self.version == Version::V2;
-        if self.preallocation != PreallocMode::Off && self.backing.is_some() {
+        if self.preallocation != PreallocMode::Off && self.backing.is_some() && !self.geometry.is_extended_l2() {
             return Err(invalid(
                 "Backing file and preallocation can only be used at the same time if extended_l2 is on",
             ));
@@ -178,14 +178,23 @@ fn take_word<T>(
     parse(&text).map(Some).ok_or_else(refused)
 }
 
-fn geometry(cluster_size: u64, refcount_bits: u64) -> Result<Geometry> {
+fn geometry(cluster_size: u64, refcount_bits: u64, extended_l2: bool, version: Version) -> Result<Geometry> {
+    if extended_l2 && version < Version::V3 {
+        return Err(invalid(
+            "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)",
+        ));
+    }
     let log2 = |value: u64| value.is_power_of_two().then(|| value.trailing_zeros());
     let cluster_bits = log2(cluster_size).filter(|bits| Geometry::new(*bits, 0).is_some());
     let cluster_bits =
         cluster_bits.ok_or_else(|| invalid("Cluster size must be a power of two between 512 and 2048k"))?;
-    log2(refcount_bits)
+    if extended_l2 && Geometry::new(cluster_bits, 0).and_then(Geometry::with_extended_l2).is_none() {
+        return Err(invalid("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"));
+    }
+    let plain = log2(refcount_bits)
         .and_then(|order| Geometry::new(cluster_bits, order))
-        .ok_or_else(|| invalid("Refcount width must be a power of two and may not exceed 64 bits"))
+        .ok_or_else(|| invalid("Refcount width must be a power of two and may not exceed 64 bits"))?;
+    Ok(plain.with_extended_l2().filter(|_| extended_l2).unwrap_or(plain))
 }
 
 fn take_backing(options: &mut Options, context: &OpenContext) -> Result<Option<BackingLink>> {

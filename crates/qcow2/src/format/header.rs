@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::bitmap::BitmapsExtension;
 use super::extension::{self, Extension, MAGIC_BACKING_FORMAT, MAGIC_BITMAPS, MAGIC_FEATURE_NAMES};
 use super::features::{Autoclear, Compatible, Incompatible, unknown_features};
+use super::subclusters::SUBCLUSTERS;
 use crate::error::{FormatError, TableKind};
 use crate::limits::{
     BACKING_NAME_BYTES_MAX, L1_BYTES_MAX, REFCOUNT_ORDER_MAX, REFCOUNT_ORDER_V2, REFTABLE_BYTES_MAX, SNAPSHOTS_MAX,
@@ -175,7 +176,12 @@ impl Header {
             return Err(FormatError::RefcountOrder { refcount_order: extra.refcount_order.get() });
         }
         raw.check_encryption()?;
-        let geometry = raw.geometry(extra.refcount_order.get())?;
+        let mut geometry = raw.geometry(extra.refcount_order.get())?;
+        if incompatible.contains(Incompatible::EXTENDED_L2) {
+            let size = geometry.cluster_size().checked_div(u64::from(SUBCLUSTERS)).unwrap_or(0);
+            let too_small = FormatError::SubclusterSize { size };
+            geometry = geometry.with_extended_l2().ok_or(too_small)?;
+        }
         raw.check_tables(geometry)?;
         let autoclear = Autoclear::from_bits_retain(extra.autoclear.get());
         let extensions = extension::parse(layout.extensions)?;
@@ -514,9 +520,6 @@ impl<'a> FirstCluster<'a> {
         }
         if incompatible.contains(Incompatible::DATA_FILE) {
             return Err(FormatError::NotImplemented { name: "external data file" });
-        }
-        if incompatible.contains(Incompatible::EXTENDED_L2) {
-            return Err(FormatError::NotImplemented { name: "extended L2 entries" });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! | [`transition`] | from one header to the next, in writes that a power cut may separate |
 //! | [`features`] | feature words and the feature name table |
 //! | [`extension`] | header extensions |
-//! | [`l1`], [`l2`] | entries of the mapping tables |
+//! | [`l1`], [`l2`], [`subclusters`] | entries of the mapping tables |
 //! | [`refcount`] | entries of the refcount table, counts in a refcount block |
 //! | [`snapshot`] | entries of the snapshot table |
 //! | [`bitmap`] | the bitmaps extension and entries of the bitmap directory |
@@ -23,6 +23,7 @@ pub mod l1;
 pub mod l2;
 pub mod refcount;
 pub mod snapshot;
+pub mod subclusters;
 pub mod transition;
 
 mod bytes;

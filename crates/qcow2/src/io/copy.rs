@@ -7,7 +7,9 @@ use qemu_util::buf::IoVec;
 
 use super::data::{DataStore, Place};
 use crate::format::l2::L2Mapping;
+use crate::format::subclusters::Subcluster;
 use crate::image::Image;
+use crate::map::Stretch;
 use crate::units::HostOffset;
 
 /// The content of a write.
@@ -54,11 +56,17 @@ impl Image {
         let _range = self.ranges.lock(range, qemu_block::io::RangeMode::Shared).await;
         let (first, end) = self.clusters_of(offset, len);
         let run = self.meta.lock().await.lookup_run(first, end).await?;
-        let L2Mapping::Standard { host, .. } = run.mapping else { return Err(not_verbatim()) };
-        if run.end() < end {
-            return Err(not_verbatim());
-        }
-        let host = HostOffset::new(host.get() + (offset - self.geo.guest_start(first).get()));
+        let range = offset..offset + len;
+        let host = match run.mapping {
+            L2Mapping::Standard { host, .. } if run.end() >= end => {
+                HostOffset::new(host.get() + (offset - self.geo.guest_start(first).get()))
+            }
+            L2Mapping::Mixed { .. } => match run.stretches(self.geo, &range).next() {
+                Some(Stretch { range: found, kind: Subcluster::Data, host: Some(host) }) if found == range => host,
+                _ => return Err(not_verbatim()),
+            },
+            _ => return Err(not_verbatim()),
+        };
         self.data.copy_source(Place { host, guest: offset }, len).await
     }
 

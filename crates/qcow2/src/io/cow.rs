@@ -8,8 +8,8 @@ use qemu_util::buf::{IoBuf, IoVec};
 
 use super::copy::Payload;
 use super::data::Place;
-use super::write::{Target, TargetKind};
 use crate::format::l2::L2Mapping;
+use crate::format::subclusters::Subcluster;
 use crate::image::{Image, ZEROS_BYTES};
 
 /// Padding of zeros up to this many bytes is written together with the data; more is worth a request of its own.
@@ -25,18 +25,17 @@ enum Padding {
 }
 
 impl Image {
-    /// Writes `payload` to new clusters, and around it what the guest saw there before.
+    /// Writes `payload` to new clusters, and around it what the guest saw there before: `head` goes to `start`.
     pub(super) async fn write_with_padding(
         &self,
-        target: &Target,
+        start: Place,
+        fresh: bool,
         head: Range<u64>,
         payload: Payload,
         tail: Range<u64>,
     ) -> Result<()> {
         let (before, after) = join(self.padding(head.clone()), self.padding(tail.clone())).await;
         let (before, after) = (before?, after?);
-        let fresh = target.kind == (TargetKind::Reserved { fresh: true });
-        let start = self.place_of(target);
         let payload_place = start.plus(head.end - head.start);
         let tail_place = payload_place.plus(tail.start - head.end);
         let mut vec = IoVec::default();
@@ -128,6 +127,11 @@ impl Image {
             L2Mapping::Zero { .. } => false,
             L2Mapping::Unallocated => self.backing.as_ref().is_some_and(|backing| backing.len() > range.start),
             L2Mapping::Standard { .. } | L2Mapping::Compressed(_) => true,
+            L2Mapping::Mixed { .. } => run.stretches(self.geo, &range).any(|stretch| match stretch.kind {
+                Subcluster::Data => true,
+                Subcluster::Zero => false,
+                Subcluster::Unallocated => self.backing.as_ref().is_some_and(|it| it.len() > stretch.range.start),
+            }),
         };
         if !has_data || visible_end == range.start {
             return Ok(Padding::Zeros(len));

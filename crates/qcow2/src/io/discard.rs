@@ -41,12 +41,12 @@ impl Image {
             meta.flush().await?;
         }
         let runs = meta.lookup_batch(first, end).await?;
-        let entry = self.no_data_entry();
+        let entry = self.no_data_entry(meta.layout);
         for run in &runs {
             let nothing_there = match run.mapping {
                 L2Mapping::Unallocated => !self.may_have_backing(),
                 L2Mapping::Zero { host, .. } => host.is_none(),
-                L2Mapping::Standard { .. } | L2Mapping::Compressed(_) => false,
+                L2Mapping::Standard { .. } | L2Mapping::Compressed(_) | L2Mapping::Mixed { .. } => false,
             };
             if !nothing_there {
                 replace(meta, run.start, run.n_clusters, |_| entry).await?;

@@ -6,8 +6,9 @@ use qemu_util::buf::IoVecMut;
 
 use super::data::Place;
 use crate::format::l2::{CompressedExtent, L2Mapping};
+use crate::format::subclusters::Subcluster;
 use crate::image::Image;
-use crate::map::MapRun;
+use crate::map::{MapRun, Stretch};
 use crate::units::HostOffset;
 
 /// Compressed clusters are read together as long as they span at most this many bytes of the image file.
@@ -59,6 +60,7 @@ impl Image {
     /// Cuts the runs to the bytes of the request and puts compressed neighbours together.
     fn parts(&self, runs: &[MapRun], offset: u64, len: u64) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::with_capacity(runs.len());
+        let merge = self.geo.is_extended_l2();
         for run in runs {
             let run_start = self.geo.guest_start(run.start).get();
             let start = run_start.max(offset);
@@ -74,10 +76,32 @@ impl Image {
                     }
                     Source::Compressed(vec![extent])
                 }
+                L2Mapping::Mixed { .. } => {
+                    for stretch in run.stretches(self.geo, &(start..end)) {
+                        push_merged(&mut parts, self.part_of(&stretch));
+                    }
+                    continue;
+                }
             };
-            parts.push(Part { offset: start, len: end - start, source });
+            let part = Part { offset: start, len: end - start, source };
+            if merge {
+                push_merged(&mut parts, part);
+            } else {
+                parts.push(part);
+            }
         }
         parts
+    }
+
+    /// The part that reads some subclusters.
+    fn part_of(&self, stretch: &Stretch) -> Part {
+        let source = match (stretch.kind, stretch.host) {
+            (Subcluster::Data, Some(host)) => Source::Data(host),
+            (Subcluster::Unallocated, _) if self.backing.is_some() => Source::Backing,
+            // Entries with data and no host cluster are refused when they are decoded.
+            (Subcluster::Zero | Subcluster::Unallocated | Subcluster::Data, _) => Source::Zeros,
+        };
+        Part { offset: stretch.range.start, len: stretch.range.end - stretch.range.start, source }
     }
 
     async fn read_part(&self, part: &Part, mut buf: IoVecMut) -> Result<IoVecMut> {
@@ -104,6 +128,23 @@ impl Image {
         buf.append(tail);
         Ok(buf)
     }
+}
+
+/// Adds a part, as a piece of the one before if one request can read both: the runs of images with subclusters are
+/// short.
+fn push_merged(parts: &mut Vec<Part>, part: Part) {
+    if let Some(last) = parts.last_mut() {
+        let same = match (&last.source, &part.source) {
+            (Source::Zeros, Source::Zeros) | (Source::Backing, Source::Backing) => true,
+            (Source::Data(a), Source::Data(b)) => a.checked_add(last.len) == Some(*b),
+            _ => false,
+        };
+        if same {
+            last.len += part.len;
+            return;
+        }
+    }
+    parts.push(part);
 }
 
 /// Adds a compressed cluster to the part before it if one read can fetch both; `len` are the guest bytes wanted.

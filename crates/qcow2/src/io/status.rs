@@ -1,11 +1,15 @@
 //! Block status.
 
+use std::ops::Range;
+
 use qemu_block::error::Result;
 use qemu_block::types::{BlockStatus, StatusFlags};
 
 use super::data::Place;
 use crate::format::l2::L2Mapping;
+use crate::format::subclusters::Subcluster;
 use crate::image::Image;
+use crate::map::Stretch;
 use crate::units::HostOffset;
 
 impl Image {
@@ -27,9 +31,14 @@ impl Image {
             run
         };
         let run_start = self.geo.guest_start(run.start).get();
-        let len = self.geo.guest_start(run.end()).get().min(offset + len) - offset;
+        let end = self.geo.guest_start(run.end()).get().min(offset + len);
+        if let Some(stretch) = run.stretches(self.geo, &(offset..end)).next() {
+            return self.status_of(&stretch);
+        }
+        let len = end - offset;
         let (flags, host_offset) = match run.mapping {
-            L2Mapping::Unallocated => (StatusFlags::empty(), None),
+            // Of subclusters some stretch was found.
+            L2Mapping::Unallocated | L2Mapping::Mixed { .. } => (StatusFlags::empty(), None),
             L2Mapping::Zero { host, .. } => {
                 let host = host.map(|host| host.get() + (offset - run_start));
                 (StatusFlags::ZERO | StatusFlags::ALLOCATED, host)
@@ -37,14 +46,29 @@ impl Image {
             L2Mapping::Compressed(_) => (StatusFlags::DATA | StatusFlags::ALLOCATED | StatusFlags::COMPRESSED, None),
             L2Mapping::Standard { host, .. } => {
                 let host = HostOffset::new(host.get() + (offset - run_start));
-                // Holes past the end of a truncated file must not pass for zeros.
-                let place = Place { host, guest: offset };
-                self.data.check_inside(place, len.min(self.size().saturating_sub(offset)))?;
-                let recurse = if self.sparse_storage { StatusFlags::RECURSE } else { StatusFlags::empty() };
-                (StatusFlags::DATA | StatusFlags::ALLOCATED | recurse, Some(host.get()))
+                (self.data_flags(Place { host, guest: offset }, len)?, Some(host.get()))
             }
         };
         Ok(BlockStatus { len, flags, host_offset })
+    }
+
+    /// The status of some subclusters.
+    fn status_of(&self, stretch: &Stretch) -> Result<BlockStatus> {
+        let Range { start, end } = stretch.range;
+        let len = end - start;
+        let flags = match (stretch.kind, stretch.host) {
+            (Subcluster::Data, Some(host)) => self.data_flags(Place { host, guest: start }, len)?,
+            (Subcluster::Zero, _) => StatusFlags::ZERO | StatusFlags::ALLOCATED,
+            (Subcluster::Unallocated | Subcluster::Data, _) => StatusFlags::empty(),
+        };
+        Ok(BlockStatus { len, flags, host_offset: stretch.host.map(HostOffset::get) })
+    }
+
+    /// The flags of data that is stored verbatim. Holes past the end of a truncated file must not pass for zeros.
+    fn data_flags(&self, place: Place, len: u64) -> Result<StatusFlags> {
+        self.data.check_inside(place, len.min(self.size().saturating_sub(place.guest)))?;
+        let recurse = if self.sparse_storage { StatusFlags::RECURSE } else { StatusFlags::empty() };
+        Ok(StatusFlags::DATA | StatusFlags::ALLOCATED | recurse)
     }
 }
 

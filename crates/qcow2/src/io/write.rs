@@ -1,5 +1,7 @@
 //! Writing.
 
+use std::ops::Range;
+
 use futures_util::future::join_all;
 use qemu_block::error::{BlockError, Result};
 use qemu_block::io::RangeMode;
@@ -8,12 +10,13 @@ use qemu_util::buf::IoVec;
 
 use super::copy::Payload;
 use super::data::Place;
+use super::fill::Fill;
 use crate::alloc::{Reserved, Run, overlap_error};
-use crate::format::l2::{L2Entry, L2Mapping};
+use crate::format::l2::L2Mapping;
 use crate::image::Image;
 use crate::map::MapRun;
 use crate::meta::Meta;
-use crate::units::{ClusterCount, GuestCluster, HostOffset};
+use crate::units::{ClusterCount, Geometry, GuestCluster, HostOffset};
 
 /// Where a part of a write goes.
 pub(super) struct Target {
@@ -34,8 +37,14 @@ pub(super) enum TargetKind {
         /// They read as zeros, as far as the file extends.
         fresh: bool,
     },
-    /// The clusters are mapped, but read as zeros whatever they hold, so the write must fill them, too.
+    /// The clusters are mapped, but what they hold does not count yet, so the write must fill them, too.
     Preallocated,
+}
+
+/// Where all of a write goes, and what it fills.
+struct Plan {
+    targets: Vec<Target>,
+    fill: Fill,
 }
 
 impl Image {
@@ -58,14 +67,17 @@ impl Image {
             let (first, end) = self.clusters_of(offset, len);
             let mut meta = self.meta.lock().await;
             let runs = meta.lookup(first, end).await?;
-            let in_place: Option<Vec<Target>> = runs.iter().map(in_place_target).collect();
+            let request = offset..offset + len;
+            let in_place: Option<Vec<Target>> =
+                runs.iter().map(|run| in_place_target(self.geo, run, &request)).collect();
             if let Some(targets) = in_place {
                 if let Err(error) = check_targets(&meta, &targets) {
                     return Err(self.note_failure(&mut meta, error).await);
                 }
                 drop(meta);
                 let write = self.health.begin_data_write();
-                let done = self.write_targets(&targets, offset, len, payload).await;
+                // Nothing has to be filled around the request.
+                let done = self.write_targets(&targets, &request, offset, len, payload).await;
                 write.finish();
                 return done;
             }
@@ -76,19 +88,19 @@ impl Image {
 
     /// Writes where clusters must be reserved first. The caller holds the range exclusively.
     pub(super) async fn write_allocating(&self, offset: u64, len: u64, payload: &Payload) -> Result<()> {
-        let targets = {
+        let Plan { targets, fill } = {
             let mut meta = self.meta.lock().await;
             match self.plan_write(&mut meta, offset, len).await {
-                Ok(targets) => targets,
+                Ok(plan) => plan,
                 Err(error) => return Err(self.note_failure(&mut meta, error).await),
             }
         };
         let write = self.health.begin_data_write();
-        let written = self.write_targets(&targets, offset, len, payload).await;
+        let written = self.write_targets(&targets, &fill.range, offset, len, payload).await;
         write.finish();
         let mut meta = self.meta.lock().await;
         match written {
-            Ok(()) => self.link_targets(&mut meta, &targets).await,
+            Ok(()) => self.link_targets(&mut meta, &targets, &fill).await,
             Err(error) => {
                 // Nothing refers to the reserved clusters. Should giving them back fail, too, they leak.
                 let _leaked = self.unreserve_targets(&mut meta, &targets).await;
@@ -98,17 +110,19 @@ impl Image {
     }
 
     /// Finds or reserves the place of every cluster of the request.
-    async fn plan_write(&self, meta: &mut Meta, offset: u64, len: u64) -> Result<Vec<Target>> {
+    async fn plan_write(&self, meta: &mut Meta, offset: u64, len: u64) -> Result<Plan> {
         if meta.too_much_released() {
             meta.flush().await?;
         }
         let (first, end) = self.clusters_of(offset, len);
         meta.prepare_tables(first, end).await?;
         let runs = meta.lookup(first, end).await?;
+        let request = offset..offset + len;
+        let fill = Fill::new(self.geo, &runs, request.clone(), self.cluster_range(offset, len));
         let mut targets = Vec::with_capacity(runs.len());
         let mut missing: Option<(GuestCluster, u64)> = None;
         for run in &runs {
-            if let Some(target) = in_place_target(run).or_else(|| preallocated_target(run)) {
+            if let Some(target) = in_place_target(self.geo, run, &request).or_else(|| preallocated_target(run)) {
                 self.reserve_missing(meta, &mut targets, missing.take()).await?;
                 targets.push(target);
             } else {
@@ -121,7 +135,7 @@ impl Image {
             self.unreserve_targets(meta, &targets).await?;
             return Err(error);
         }
-        Ok(targets)
+        Ok(Plan { targets, fill })
     }
 
     /// Reserves clusters for guest clusters that have none of their own, in as few pieces as possible.
@@ -151,16 +165,30 @@ impl Image {
     }
 
     /// Does the data I/O of all targets at once, and waits for all of it even if some fails.
-    async fn write_targets(&self, targets: &[Target], offset: u64, len: u64, payload: &Payload) -> Result<()> {
+    async fn write_targets(
+        &self,
+        targets: &[Target],
+        fill: &Range<u64>,
+        offset: u64,
+        len: u64,
+        payload: &Payload,
+    ) -> Result<()> {
         if let [target] = targets {
-            return self.write_target(target, offset, len, payload).await;
+            return self.write_target(target, fill, offset, len, payload).await;
         }
-        let writes = targets.iter().map(|target| self.write_target(target, offset, len, payload));
+        let writes = targets.iter().map(|target| self.write_target(target, fill, offset, len, payload));
         join_all(writes).await.into_iter().collect()
     }
 
     /// Writes the part of the request, and of the padding around it, that goes to one target.
-    async fn write_target(&self, target: &Target, offset: u64, len: u64, payload: &Payload) -> Result<()> {
+    async fn write_target(
+        &self,
+        target: &Target,
+        fill: &Range<u64>,
+        offset: u64,
+        len: u64,
+        payload: &Payload,
+    ) -> Result<()> {
         let target_start = self.geo.guest_start(target.start).get();
         let target_end = target_start + target.n_clusters * self.geo.cluster_size();
         let start = target_start.max(offset);
@@ -174,11 +202,15 @@ impl Image {
             }
             TargetKind::Reserved { .. } | TargetKind::Preallocated => {
                 if target.kind == TargetKind::Preallocated {
-                    self.data.check_inside(self.place_of(target), target_end - target_start)?;
+                    // The file need not extend over subclusters that were never written.
+                    let there = if self.geo.is_extended_l2() { 1 } else { target_end - target_start };
+                    self.data.check_inside(self.place_of(target), there)?;
                 }
-                let head = target_start..start;
-                let tail = end..target_end;
-                self.write_with_padding(target, head, payload, tail).await
+                let head = target_start.max(fill.start)..start;
+                let tail = end..target_end.min(fill.end);
+                let head_place = self.place_of(target).plus(head.start - target_start);
+                let fresh = target.kind == (TargetKind::Reserved { fresh: true });
+                self.write_with_padding(head_place, fresh, head, payload, tail).await
             }
         }
     }
@@ -189,13 +221,16 @@ impl Image {
     }
 
     /// Makes the new mappings visible.
-    async fn link_targets(&self, meta: &mut Meta, targets: &[Target]) -> Result<()> {
+    async fn link_targets(&self, meta: &mut Meta, targets: &[Target], fill: &Fill) -> Result<()> {
         let cluster_size = self.geo.cluster_size();
         for (i, target) in targets.iter().enumerate() {
             if target.kind == TargetKind::InPlace {
                 continue;
             }
-            let entry = |n: u64| L2Entry::standard(HostOffset::new(target.host.get() + n * cluster_size), true);
+            let entry = |n: u64| {
+                let host = HostOffset::new(target.host.get() + n * cluster_size);
+                fill.entry(GuestCluster::new(target.start.get() + n), host)
+            };
             if let Err((error, linked)) = meta.link(target.start, target.n_clusters, entry).await {
                 let rest = Target {
                     start: GuestCluster::new(target.start.get() + linked),
@@ -222,8 +257,13 @@ impl Image {
 }
 
 /// The target of clusters that can be written where they are.
-fn in_place_target(run: &MapRun) -> Option<Target> {
+fn in_place_target(geo: Geometry, run: &MapRun, request: &Range<u64>) -> Option<Target> {
     match run.mapping {
+        L2Mapping::Mixed { host: Some(host), copied: true, subclusters }
+            if subclusters.has_data_in(&geo.subclusters_in(run.start, request)) =>
+        {
+            Some(Target { start: run.start, n_clusters: run.n_clusters, host, kind: TargetKind::InPlace })
+        }
         L2Mapping::Standard { host, copied: true } => {
             Some(Target { start: run.start, n_clusters: run.n_clusters, host, kind: TargetKind::InPlace })
         }
@@ -234,7 +274,8 @@ fn in_place_target(run: &MapRun) -> Option<Target> {
 /// The target of clusters that have space reserved on the host.
 fn preallocated_target(run: &MapRun) -> Option<Target> {
     match run.mapping {
-        L2Mapping::Zero { host: Some(host), copied: true } => {
+        L2Mapping::Zero { host: Some(host), copied: true }
+        | L2Mapping::Mixed { host: Some(host), copied: true, .. } => {
             Some(Target { start: run.start, n_clusters: run.n_clusters, host, kind: TargetKind::Preallocated })
         }
         _ => None,

@@ -1,11 +1,14 @@
 //! Writing zeros without writing them: the zero flag of version 3, or no mapping at all.
 
+use std::ops::Range;
+
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::io::RangeMode;
 use qemu_block::types::ZeroFlags;
 
 use crate::format::header::Version;
-use crate::format::l2::{L2Entry, L2Mapping};
+use crate::format::l2::{L2Entry, L2Layout, L2Mapping};
+use crate::format::subclusters::Subcluster;
 use crate::image::Image;
 use crate::map::MapRun;
 use crate::meta::Meta;
@@ -21,14 +24,35 @@ impl Image {
 
     /// As [`Image::write_zeroes_guest`], for a caller that holds the range exclusively.
     pub(super) async fn zero_clusters(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        let range = self.cluster_range(offset, len);
+        let grain = self.geo.subcluster_size();
         // The end of the disk may lie inside a cluster whose rest nobody sees.
-        let whole = range.start == offset && (range.end == offset + len || offset + len >= self.size());
+        let at_end = offset + len >= self.size();
+        let whole = offset.is_multiple_of(grain) && (at_end || (offset + len).is_multiple_of(grain));
         let change = whole && self.can_zero_clusters();
-        let (mut at, end) = self.clusters_of(offset, len);
+        if !change || !self.geo.is_extended_l2() {
+            return self.zero_whole(offset..offset + len, flags, change).await;
+        }
+        let end = if at_end { self.cluster_range(offset, len).end } else { offset + len };
+        let first_whole = self.geo.round_up(offset).unwrap_or(u64::MAX);
+        let last_whole = self.geo.round_down(end);
+        if first_whole > last_whole {
+            return self.zero_subclusters(offset..end, flags).await;
+        }
+        if offset < first_whole {
+            self.zero_subclusters(offset..first_whole, flags).await?;
+        }
+        if first_whole < last_whole {
+            self.zero_whole(first_whole..last_whole, flags, true).await?;
+        }
+        if last_whole < end { self.zero_subclusters(last_whole..end, flags).await } else { Ok(()) }
+    }
+
+    /// Zeros whole clusters or, without `change`, finds out whether `range` is zeros already.
+    async fn zero_whole(&self, range: Range<u64>, flags: ZeroFlags, change: bool) -> Result<()> {
+        let (mut at, end) = self.clusters_of(range.start, range.end - range.start);
         while at < end {
             let mut meta = self.meta.lock().await;
-            at = match self.zero_batch(&mut meta, at, end, flags, change).await {
+            at = match self.zero_batch(&mut meta, at..end, &range, flags, change).await {
                 Ok(at) => at,
                 Err(error) => return Err(self.note_failure(&mut meta, error).await),
             };
@@ -36,23 +60,23 @@ impl Image {
         Ok(())
     }
 
-    /// Zeros as many clusters from `first` on as is worth one hold of the lock; returns the first one that is left.
+    /// Zeros as many of `clusters` as is worth one hold of the lock; returns the first one that is left.
     ///
-    /// Without `change` all of them must be zeros already.
+    /// Without `change` all bytes of `range` in them must be zeros already.
     async fn zero_batch(
         &self,
         meta: &mut Meta,
-        first: GuestCluster,
-        end: GuestCluster,
+        clusters: Range<GuestCluster>,
+        range: &Range<u64>,
         flags: ZeroFlags,
         change: bool,
     ) -> Result<GuestCluster> {
         if meta.too_much_released() {
             meta.flush().await?;
         }
-        let runs = meta.lookup_batch(first, end).await?;
+        let runs = meta.lookup_batch(clusters.start, clusters.end).await?;
         for run in &runs {
-            if self.reads_as_zeros(run) && (!flags.contains(ZeroFlags::MAY_UNMAP) || holds_nothing(run)) {
+            if self.shows_zeros(run, range) && (!flags.contains(ZeroFlags::MAY_UNMAP) || holds_nothing(run)) {
                 continue;
             }
             if !change {
@@ -61,7 +85,7 @@ impl Image {
             }
             self.zero_run(meta, run, flags).await?;
         }
-        Ok(runs.last().map_or(end, MapRun::end))
+        Ok(runs.last().map_or(clusters.end, MapRun::end))
     }
 
     /// Whether a mapping can say "zeros" where the backing file has, or could have, data.
@@ -69,38 +93,46 @@ impl Image {
         self.version == Version::V3 || !self.may_have_backing()
     }
 
-    fn reads_as_zeros(&self, run: &MapRun) -> bool {
+    /// Whether the part of a run that lies in `range` (guest bytes) reads as zeros.
+    pub(super) fn shows_zeros(&self, run: &MapRun, range: &Range<u64>) -> bool {
         match run.mapping {
             L2Mapping::Zero { .. } => true,
             L2Mapping::Unallocated => self.backing_len() <= self.geo.guest_start(run.start).get(),
             L2Mapping::Standard { .. } | L2Mapping::Compressed(_) => false,
+            L2Mapping::Mixed { .. } => run.stretches(self.geo, range).all(|stretch| match stretch.kind {
+                Subcluster::Data => false,
+                Subcluster::Zero => true,
+                Subcluster::Unallocated => self.backing_len() <= stretch.range.start,
+            }),
         }
     }
 
     /// Replaces the mapping of a run by one that reads as zeros.
     async fn zero_run(&self, meta: &mut Meta, run: &MapRun, flags: ZeroFlags) -> Result<()> {
         let keep = !flags.contains(ZeroFlags::MAY_UNMAP) && self.version == Version::V3;
-        let cluster_size = self.geo.cluster_size();
+        let (cluster_size, layout) = (self.geo.cluster_size(), meta.layout);
         match run.mapping {
-            L2Mapping::Standard { host, copied: true } if keep => {
-                let entry = |i: u64| L2Entry::zero_allocated(HostOffset::new(host.get() + i * cluster_size), true);
+            L2Mapping::Standard { host, copied: true } | L2Mapping::Mixed { host: Some(host), copied: true, .. }
+                if keep =>
+            {
+                let entry = |i: u64| layout.zero_allocated(HostOffset::new(host.get() + i * cluster_size), true);
                 replace(meta, run.start, run.n_clusters, entry).await
             }
             _ => {
-                let entry = self.no_data_entry();
+                let entry = self.no_data_entry(layout);
                 replace(meta, run.start, run.n_clusters, |_| entry).await
             }
         }
     }
 
     /// The entry of a cluster that reads as zeros and has no space on the host.
-    pub(super) fn no_data_entry(&self) -> L2Entry {
-        if self.may_have_backing() { L2Entry::ZERO_PLAIN } else { L2Entry::UNALLOCATED }
+    pub(super) fn no_data_entry(&self, layout: L2Layout) -> L2Entry {
+        if self.may_have_backing() { layout.zero_plain() } else { L2Entry::UNALLOCATED }
     }
 }
 
 fn holds_nothing(run: &MapRun) -> bool {
-    matches!(run.mapping, L2Mapping::Unallocated | L2Mapping::Zero { host: None, .. })
+    run.mapping.host().is_none() && !matches!(run.mapping, L2Mapping::Compressed(_))
 }
 
 /// Replaces mappings that need no cluster of their own.

@@ -32,16 +32,16 @@ impl Meta {
     async fn link_slice(&mut self, first: GuestCluster, max: u64, entry_of: impl Fn(u64) -> L2Entry) -> Result<u64> {
         let position = self.geo.split(self.geo.guest_start(first));
         let table = self.writable_table(position.l1_index).await?;
-        let (slice, byte) = self.slice_of(table, position.l2_index as u64 * 8);
+        let (slice, byte) = self.slice_of(table, self.geo.l2_entry_start(position.l2_index));
         let slot = self.l2_slot(slice).await?;
         let layout = self.layout;
         let mut dropped = Vec::new();
-        let entries = self.l2.bytes_mut(slot)[byte..].as_chunks_mut::<8>().0;
-        let n = entries.len().min(usize::try_from(max).unwrap_or(usize::MAX));
-        for (i, raw) in entries[..n].iter_mut().enumerate() {
-            let old = L2Entry::from_raw(u64::from_be_bytes(*raw));
+        let bytes = &mut self.l2.bytes_mut(slot)[byte..];
+        let n = (bytes.len() / layout.entry_len()).min(usize::try_from(max).unwrap_or(usize::MAX));
+        for (i, bytes) in bytes.chunks_exact_mut(layout.entry_len()).take(n).enumerate() {
+            let old = layout.load(bytes).unwrap_or_default();
             let new = entry_of(i as u64);
-            *raw = new.raw().to_be_bytes();
+            layout.store(bytes, new);
             // A damaged entry refers to nothing that could be given back; its clusters leak.
             if let (Ok(old), Ok(new)) = (old.decode(layout), new.decode(layout)) {
                 dropped.extend(dropped_by(old, new));
@@ -58,13 +58,6 @@ impl Meta {
 fn dropped_by(old: L2Mapping, new: L2Mapping) -> Option<(HostOffset, Option<HostOffset>)> {
     match old {
         L2Mapping::Compressed(extent) => Some((extent.host, Some(extent.end()))),
-        _ => host_of(old).filter(|host| host_of(new) != Some(*host)).map(|host| (host, None)),
-    }
-}
-
-fn host_of(mapping: L2Mapping) -> Option<HostOffset> {
-    match mapping {
-        L2Mapping::Standard { host, .. } | L2Mapping::Zero { host: Some(host), .. } => Some(host),
-        L2Mapping::Zero { host: None, .. } | L2Mapping::Unallocated | L2Mapping::Compressed(_) => None,
+        _ => old.host().filter(|host| new.host() != Some(*host)).map(|host| (host, None)),
     }
 }

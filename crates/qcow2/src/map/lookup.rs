@@ -3,8 +3,10 @@
 use qemu_block::error::Result;
 use smallvec::SmallVec;
 
-use crate::error::TableKind;
-use crate::format::l2::{L2Entry, L2Mapping};
+use super::table::TableRef;
+use crate::error::{EntryFlaw, TableKind};
+use crate::format::l2::{L2Layout, L2Mapping};
+use crate::format::subclusters::Subclusters;
 use crate::meta::Meta;
 use crate::units::{GuestCluster, HostOffset};
 
@@ -20,7 +22,7 @@ pub(crate) struct MapRun {
     pub(crate) start: GuestCluster,
     /// How many.
     pub(crate) n_clusters: u64,
-    /// What the first one maps to. Compressed clusters stand alone.
+    /// What the first one maps to. Compressed clusters stand alone, and so do those whose subclusters differ.
     pub(crate) mapping: L2Mapping,
 }
 
@@ -40,6 +42,11 @@ impl MapRun {
             | (L2Mapping::Standard { host: a, copied: x }, L2Mapping::Standard { host: b, copied: y }) => {
                 x == y && adjacent(a, b)
             }
+            // Clusters that are preallocated and not written yet.
+            (
+                L2Mapping::Mixed { host: Some(a), copied: x, subclusters: Subclusters::NONE },
+                L2Mapping::Mixed { host: Some(b), copied: y, subclusters: Subclusters::NONE },
+            ) => x == y && adjacent(a, b),
             _ => false,
         }
     }
@@ -105,30 +112,44 @@ impl Meta {
             let n = n_tables * per_table - position.l2_index as u64;
             return Ok(append(run, at, L2Mapping::Unallocated, n.min(left), self.geo.cluster_size()));
         };
-        let (slice, byte) = self.slice_of(table.offset, position.l2_index as u64 * 8);
+        let (slice, byte) = self.slice_of(table.offset, self.geo.l2_entry_start(position.l2_index));
         let slot = self.l2_slot(slice).await?;
-        let layout = self.layout;
-        let entries = self.l2.bytes(slot)[byte..].as_chunks::<8>().0;
-        let mut at = at;
-        for (i, raw) in entries.iter().take(usize::try_from(left).unwrap_or(usize::MAX)).enumerate() {
-            let entry = L2Entry::from_raw(u64::from_be_bytes(*raw));
-            let mapping = match entry.decode(layout) {
-                Ok(mapping) => table.shared_or(mapping),
-                // What was found before the damaged entry is still good.
-                Err(_) if run.is_some() => return Ok(at),
-                Err(flaw) => {
-                    let index = position.l2_index + i;
-                    return Err(flaw.at(TableKind::L2, table.offset.get(), index, entry.raw()).into());
-                }
-            };
-            let next = append(run, at, mapping, 1, self.geo.cluster_size());
-            if next == at {
-                break;
-            }
-            at = next;
-        }
-        Ok(at)
+        let bytes = &self.l2.bytes(slot)[byte..];
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        // The length of an entry is a constant in both loops, which are the hot part of every look-up.
+        let scanned = if self.geo.is_extended_l2() {
+            scan(self.layout, table, bytes.as_chunks::<16>().0, left, run, at)
+        } else {
+            scan(self.layout, table, bytes.as_chunks::<8>().0, left, run, at)
+        };
+        scanned.map_err(|(flaw, i, raw)| flaw.at(TableKind::L2, table.offset.get(), position.l2_index + i, raw).into())
     }
+}
+
+/// Adds the clusters from `at` on, which `entries` describe, to the run as far as they belong to it; returns the first
+/// one that does not. What was found before a damaged entry is still good; otherwise its flaw, place and value.
+fn scan<const LEN: usize>(
+    layout: L2Layout,
+    table: TableRef,
+    entries: &[[u8; LEN]],
+    max: usize,
+    run: &mut Option<MapRun>,
+    mut at: GuestCluster,
+) -> std::result::Result<GuestCluster, (EntryFlaw, usize, u64)> {
+    for (i, bytes) in entries.iter().take(max).enumerate() {
+        let entry = layout.load(bytes).unwrap_or_default();
+        let mapping = match entry.decode(layout) {
+            Ok(mapping) => table.shared_or(mapping),
+            Err(_) if run.is_some() => break,
+            Err(flaw) => return Err((flaw, i, entry.raw())),
+        };
+        let next = append(run, at, mapping, 1, layout.geometry().cluster_size());
+        if next == at {
+            break;
+        }
+        at = next;
+    }
+    Ok(at)
 }
 
 /// Adds `n` clusters at `at` to the run if they belong to it; returns the cluster behind the run.

@@ -2,6 +2,8 @@
 
 mod link;
 mod lookup;
+mod stretch;
 mod table;
 
 pub(crate) use lookup::MapRun;
+pub(crate) use stretch::Stretch;

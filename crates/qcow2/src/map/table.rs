@@ -20,10 +20,14 @@ pub(super) struct TableRef {
 
 impl TableRef {
     /// The mapping, with clusters counted as shared when the table itself is.
+    #[inline]
     pub(super) fn shared_or(self, mapping: L2Mapping) -> L2Mapping {
         match mapping {
             L2Mapping::Standard { host, copied } => L2Mapping::Standard { host, copied: copied && self.owned },
             L2Mapping::Zero { host, copied } => L2Mapping::Zero { host, copied: copied && self.owned },
+            L2Mapping::Mixed { host, copied, subclusters } => {
+                L2Mapping::Mixed { host, copied: copied && self.owned, subclusters }
+            }
             other => other,
         }
     }

@@ -17,6 +17,9 @@ const CASES: &[(&str, &str)] = &[
     ("compression_type=zstd,lazy_refcounts=on", "1G"),
     ("cluster_size=2M,preallocation=metadata", "1T"),
     ("", "2P"),
+    ("extended_l2=on", "1G"),
+    ("extended_l2=on,cluster_size=16k,preallocation=metadata,refcount_bits=1", "40M"),
+    ("extended_l2=on,cluster_size=2M,preallocation=falloc", "5M"),
 ];
 
 #[test]
@@ -53,7 +56,14 @@ fn wrong_options_leave_nothing_behind() {
         ("compat=9", "Parameter 'version' does not accept value '9'"),
         ("compression_type=foo", "Parameter 'compression-type' does not accept value 'foo'"),
         ("preallocation=foo", "Parameter 'preallocation' does not accept value 'foo'"),
-        ("extended_l2=on", "The qcow2 option 'extended_l2' is not supported"),
+        (
+            "extended_l2=on,cluster_size=8k",
+            "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes",
+        ),
+        (
+            "extended_l2=on,compat=0.10,lazy_refcounts=on",
+            "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)",
+        ),
         ("data_file=x", "The qcow2 option 'data_file' is not supported"),
         ("backing_fmt=qcow2", "Backing format cannot be used without backing file"),
     ];

@@ -7,4 +7,5 @@ mod header_update;
 mod mem;
 mod power_cut;
 mod robust;
+mod subclusters;
 mod support;

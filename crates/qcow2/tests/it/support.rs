@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use qcow2::Qcow2Driver;
 use qemu_block::aio::Services;
+use qemu_block::node::Node;
 use qemu_block::options::{Options, check_create_options};
 use qemu_block::registry::{OpenContext, OpenSpec, Registry};
 use qemu_block::types::{CheckFixes, OpenFlags};
@@ -42,6 +43,12 @@ impl Bench {
             block_on(self.context.create("qcow2", &path, options))
         })();
         created.map_err(|error| error.chain())
+    }
+
+    /// Opens an image with our driver.
+    pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>, String> {
+        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
+        block_on(self.context.open(spec)).map_err(|error| error.chain())
     }
 
     /// Checks an image with our driver: the counters that are not zero, by the reference's names.
@@ -81,7 +88,31 @@ pub(crate) fn qemu_io(path: &str, commands: &[&str]) {
         tool.args(["-c", command]);
     });
     let output = tool.arg(path).output().expect("qemu-io is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{commands:?}: {}", String::from_utf8_lossy(&said));
+}
+
+/// A small generator, so that what is random can be repeated: the tests print their seeds.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        // Neighbouring seeds must not begin alike, and zero would stay zero.
+        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % n
+    }
+
+    /// An index into something that has `n` elements.
+    pub(crate) fn index(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).expect("below n")
+    }
 }
 
 struct Unpark(std::thread::Thread);
