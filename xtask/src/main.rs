@@ -5,6 +5,7 @@
 mod bench;
 mod bench_util;
 mod ci;
+mod crash;
 mod demo;
 mod litmus;
 mod loom;
@@ -39,6 +40,7 @@ these take --help:
           convert again and again on arm64, and analyse what hangs
   disassemble
           see that the fences are in arm64's machine code
+  crash   power cuts in random work on qcow2 images
   soak    random work on event loops, tasks and RCU objects
   bench   compare the release binary with the reference
   bench-util
@@ -72,6 +74,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("disassemble", options) => return stress::disassemble(options),
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
+        ("crash", options) => crash::run(options)?,
         ("soak", options) => soak::run(options)?,
         ("tidy", []) => tidy::run()?,
         ("ci", []) => ci::run()?,

@@ -28,6 +28,30 @@ pub enum MemOp {
     Truncate,
     /// Queries of the block status.
     Status,
+    /// The end of a node's use of the disk.
+    Close,
+}
+
+/// How a request fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// With this errno, before it has any effect.
+    Errno(i32),
+    /// With this errno, after a write or write-zeroes took effect for at most so many bytes. Others have no effect.
+    Short {
+        /// The bytes that are changed.
+        bytes: u64,
+        /// What the request fails with.
+        errno: i32,
+    },
+}
+
+impl Fault {
+    /// The error that the request returns.
+    pub(super) fn error(self) -> BlockError {
+        let (Self::Errno(errno) | Self::Short { errno, .. }) = self;
+        BlockError::from_errno(errno, errno_text(errno))
+    }
 }
 
 /// Which requests of a kind fail. They are counted from one, from when the rule is made.
@@ -50,16 +74,35 @@ struct State {
     counts: BTreeMap<MemOp, u64>,
     rules: Vec<Rule>,
     delays: BTreeMap<MemOp, u32>,
+    jumble: Option<Jumble>,
     holds: BTreeMap<u64, HoldState>,
     next_id: u64,
 }
 
 #[derive(Debug)]
 struct Rule {
-    op: MemOp,
+    /// All kinds if there is none.
+    op: Option<MemOp>,
     when: When,
-    errno: i32,
+    fault: Fault,
     seen: u64,
+}
+
+/// Random delays.
+#[derive(Debug)]
+struct Jumble {
+    state: u64,
+    turns_max: u32,
+}
+
+impl Jumble {
+    /// A delay, in turns. The generator is SplitMix64.
+    fn turns(&mut self) -> u32 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from((mixed >> 33) % (u64::from(self.turns_max) + 1)).expect("no more than the maximum")
+    }
 }
 
 #[derive(Debug)]
@@ -82,7 +125,12 @@ impl State {
 impl Control {
     /// Lets requests fail with `errno`, before they have any effect.
     pub fn fail(&self, op: MemOp, when: When, errno: i32) {
-        self.state.lock().rules.push(Rule { op, when, errno, seen: 0 });
+        self.inject(Some(op), when, Fault::Errno(errno));
+    }
+
+    /// Lets requests of a kind, or of all kinds, fail in a certain way.
+    pub fn inject(&self, op: Option<MemOp>, when: When, fault: Fault) {
+        self.state.lock().rules.push(Rule { op, when, fault, seen: 0 });
     }
 
     /// Ends all failures.
@@ -93,6 +141,12 @@ impl Control {
     /// Lets each request of a kind yield `turns` times before it takes effect, so that others overtake it.
     pub fn delay(&self, op: MemOp, turns: u32) {
         self.state.lock().delays.insert(op, turns);
+    }
+
+    /// Lets each request yield up to `turns_max` times before it takes effect, so that the order in which requests
+    /// overtake each other follows from `seed`. With zero turns, none yields.
+    pub fn jumble(&self, seed: u64, turns_max: u32) {
+        self.state.lock().jumble = (turns_max > 0).then_some(Jumble { state: seed, turns_max });
     }
 
     /// Holds requests of a kind that touch `range` until the returned guard is dropped. Flushes and truncations touch
@@ -109,34 +163,46 @@ impl Control {
         self.state.lock().counts.get(&op).copied().unwrap_or(0)
     }
 
+    /// How many requests arrived, of all kinds together.
+    pub fn total(&self) -> u64 {
+        self.state.lock().counts.values().sum()
+    }
+
     /// Lets a request pass, or not.
     pub(super) async fn enter(&self, op: MemOp, range: Range<u64>) -> Result<()> {
-        let (id, delay, failure) = self.arrive(op);
-        Held { control: self, id, op, range }.await;
-        for _ in 0..delay {
-            yield_once().await;
-        }
-        match failure {
-            Some(errno) => Err(BlockError::from_errno(errno, errno_text(errno))),
+        match self.pass(op, range).await {
+            Some(fault) => Err(fault.error()),
             None => Ok(()),
         }
     }
 
-    fn arrive(&self, op: MemOp) -> (u64, u32, Option<i32>) {
+    /// Lets a request wait as long as it must; tells how it fails, if it does.
+    pub(super) async fn pass(&self, op: MemOp, range: Range<u64>) -> Option<Fault> {
+        let (id, delay, fault) = self.arrive(op);
+        Held { control: self, id, op, range }.await;
+        for _ in 0..delay {
+            yield_once().await;
+        }
+        fault
+    }
+
+    fn arrive(&self, op: MemOp) -> (u64, u32, Option<Fault>) {
         let mut state = self.state.lock();
         *state.counts.entry(op).or_default() += 1;
-        let mut failure = None;
-        for rule in state.rules.iter_mut().filter(|rule| rule.op == op) {
+        let mut fault = None;
+        for rule in state.rules.iter_mut().filter(|rule| rule.op.is_none_or(|wanted| wanted == op)) {
             rule.seen += 1;
             let fires = match rule.when {
                 When::Nth(n) => rule.seen == n,
                 When::From(n) => rule.seen >= n,
             };
             if fires {
-                failure.get_or_insert(rule.errno);
+                fault.get_or_insert(rule.fault);
             }
         }
-        (state.take_id(), state.delays.get(&op).copied().unwrap_or(0), failure)
+        let delay = state.delays.get(&op).copied().unwrap_or(0);
+        let jumble = state.jumble.as_mut().map_or(0, Jumble::turns);
+        (state.take_id(), delay + jumble, fault)
     }
 }
 

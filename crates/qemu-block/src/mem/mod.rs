@@ -6,6 +6,7 @@
 //! | `control` | what shall happen to requests |
 //! | `node` | the open disk |
 //! | `driver` | disks by name: `mem:a`, `mem:b` |
+//! | `record` | what happened to several disks, in one order |
 //!
 //! ```
 //! use qemu_block::mem::{MemDisk, MemOp, When};
@@ -21,20 +22,23 @@
 mod control;
 mod driver;
 mod node;
+mod record;
 mod store;
 
 use std::sync::Arc;
 
 use qemu_util::primitive::{Mutex, unique_number};
 
-pub use control::{Control, Hold, MemOp, When};
+pub use control::{Control, Fault, Hold, MemOp, When};
 pub use driver::MemDriver;
+pub use record::{Event, Recorder};
 pub use store::LogEntry;
 
 use crate::driver::FileIdentity;
 use crate::node::Node;
 use crate::types::OpenFlags;
 use node::MemNode;
+use record::Track;
 use store::Store;
 
 /// A disk in memory. Clones and nodes refer to the same bytes, so a test can look at what a node did.
@@ -74,6 +78,23 @@ impl MemDisk {
         let mut store = Store::new(len);
         entries.into_iter().for_each(|entry| store.apply(entry));
         Self::with_store(store, true)
+    }
+
+    /// Another disk with the same content, and controls of its own. Memory is shared until one of the two changes it.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::with_store(self.shared.store.lock().fork(), self.shared.growable)
+    }
+
+    /// Makes a recorded change, past all controls and without a log entry.
+    pub fn apply(&self, change: &LogEntry) {
+        self.shared.store.lock().apply(change);
+    }
+
+    /// A number that follows from length and content: disks with different ones differ, those with the same one are, but
+    /// for an accident of one in 2^64, equal.
+    pub fn digest(&self) -> u64 {
+        self.shared.store.lock().digest()
     }
 
     fn with_store(store: Store, growable: bool) -> Self {
@@ -132,6 +153,11 @@ impl MemDisk {
     /// Begins to log changes and flushes, in the order in which they take effect. Drops what was logged before.
     pub fn start_log(&self) {
         self.shared.store.lock().start_log();
+    }
+
+    /// From now on tells `recorder` about changes and flushes, as disk number `disk`.
+    pub fn record(&self, recorder: &Recorder, disk: usize) {
+        self.shared.store.lock().set_track(Track::new(recorder.clone(), disk));
     }
 
     /// The log so far, which begins anew.

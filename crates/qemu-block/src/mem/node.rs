@@ -4,7 +4,8 @@ use crate::manage::{AmendOps, BitmapOps, SnapshotOps};
 use qemu_util::buf::{IoVec, IoVecMut};
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 
-use super::{LogEntry, MemDisk, MemOp};
+use super::record::Track;
+use super::{Fault, LogEntry, MemDisk, MemOp};
 use crate::aio::CopySource;
 use crate::compressed::CompressedRun;
 use crate::driver::{BlockOps, FileIdentity, IoFuture};
@@ -27,11 +28,19 @@ impl MemNode {
     }
 
     async fn enter(&self, op: MemOp, offset: u64, len: u64) -> Result<()> {
+        match self.pass(op, offset, len).await? {
+            Some(fault) => Err(fault.error()),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`MemNode::enter`], for requests that can fail halfway.
+    async fn pass(&self, op: MemOp, offset: u64, len: u64) -> Result<Option<Fault>> {
         // Relaxed: requests after a close are a mistake of one thread, not a race.
         if self.closed.load(Ordering::Relaxed) {
             return Err(BlockError::from_errno(libc::EBADF, "the disk was closed"));
         }
-        self.disk.control().enter(op, offset..offset.saturating_add(len)).await
+        Ok(self.disk.control().pass(op, offset..offset.saturating_add(len)).await)
     }
 
     /// Checks that a change which ends at `end` is possible.
@@ -55,9 +64,14 @@ impl MemNode {
     }
 
     async fn write_from(&self, offset: u64, data: IoVec, flags: WriteFlags) -> Result<()> {
-        self.enter(MemOp::Write, offset, data.len() as u64).await?;
+        let fault = self.pass(MemOp::Write, offset, data.len() as u64).await?;
+        let data = match fault {
+            Some(Fault::Short { bytes, .. }) => data.slice(0..data.len().min(as_len(bytes))),
+            Some(fault) => return Err(fault.error()),
+            None => data,
+        };
         self.check_end(offset.saturating_add(data.len() as u64))?;
-        {
+        if !data.is_empty() {
             let mut store = self.disk.shared.store.lock();
             let mut at = offset;
             for part in data.parts() {
@@ -66,21 +80,38 @@ impl MemNode {
             }
             store.log(|| LogEntry::Write { offset, data: data.to_vec() });
         }
-        if flags.contains(WriteFlags::FUA) { self.sync().await } else { Ok(()) }
+        match fault {
+            Some(fault) => Err(fault.error()),
+            None if flags.contains(WriteFlags::FUA) => self.sync().await,
+            None => Ok(()),
+        }
     }
 
     async fn clear(&self, op: MemOp, offset: u64, len: u64) -> Result<()> {
-        self.enter(op, offset, len).await?;
+        let fault = self.pass(op, offset, len).await?;
+        let len = match fault {
+            Some(Fault::Short { bytes, .. }) => len.min(bytes),
+            Some(fault) => return Err(fault.error()),
+            None => len,
+        };
         self.check_end(offset.saturating_add(len))?;
-        let mut store = self.disk.shared.store.lock();
-        store.zero(offset, len);
-        store.log(|| LogEntry::Zero { offset, len });
-        Ok(())
+        if len > 0 {
+            let mut store = self.disk.shared.store.lock();
+            store.zero(offset, len);
+            store.log(|| LogEntry::Zero { offset, len });
+        }
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     async fn sync(&self) -> Result<()> {
+        // A flush covers what is there when it begins; requests may overtake it.
+        let flush = self.disk.shared.store.lock().track().map(Track::flush_started);
         self.enter(MemOp::Flush, 0, u64::MAX).await?;
-        self.disk.shared.store.lock().log(|| LogEntry::Flush);
+        let mut store = self.disk.shared.store.lock();
+        store.log(|| LogEntry::Flush);
+        if let (Some(track), Some(flush)) = (store.track(), flush) {
+            track.flush_done(flush);
+        }
         Ok(())
     }
 
@@ -105,6 +136,11 @@ impl MemNode {
         let content = if written { StatusFlags::DATA } else { StatusFlags::ZERO };
         Ok(BlockStatus { len, flags: content | StatusFlags::ALLOCATED, host_offset: Some(offset) })
     }
+}
+
+/// A length for which there is memory, as a length of memory.
+fn as_len(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn unsupported<T: Send + 'static>() -> IoFuture<'static, T> {
@@ -203,8 +239,8 @@ impl BlockOps for MemNode {
     }
 
     fn close(&self) -> IoFuture<'_, ()> {
-        // Relaxed: see `enter`.
+        // Relaxed: see `pass`.
         self.closed.store(true, Ordering::Relaxed);
-        ready(())
+        Box::pin(self.disk.control().enter(MemOp::Close, 0..u64::MAX))
     }
 }

@@ -1,12 +1,52 @@
 //! Sparse bytes: a map of the pages that were written.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use super::record::Track;
 
 /// Size of a page in bytes.
 const PAGE_LEN: usize = 4096;
 const PAGE: u64 = PAGE_LEN as u64;
 
-type Page = Box<[u8; PAGE_LEN]>;
+/// Bytes that several disks may share until one of them changes them.
+#[derive(Clone, Debug)]
+struct Page {
+    bytes: [u8; PAGE_LEN],
+    /// What [`Page::digest`] found since the last change.
+    digest: OnceLock<u64>,
+}
+
+impl Page {
+    fn zeroed() -> Self {
+        Self { bytes: [0; PAGE_LEN], digest: OnceLock::new() }
+    }
+
+    /// The bytes, to be changed, and not seen by others who share the page.
+    fn bytes_mut(this: &mut Arc<Self>) -> &mut [u8; PAGE_LEN] {
+        let page = Arc::make_mut(this);
+        page.digest = OnceLock::new();
+        &mut page.bytes
+    }
+
+    /// A number that follows from the content, zero for zeros.
+    fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| {
+            let words = self.bytes.as_chunks::<8>().0;
+            let mut any = 0;
+            let sum = words.iter().fold(0, |sum, word| {
+                let word = u64::from_le_bytes(*word);
+                any |= word;
+                mixed(sum, word)
+            });
+            if any == 0 { 0 } else { sum }
+        })
+    }
+}
+
+fn mixed(sum: u64, word: u64) -> u64 {
+    (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (sum >> 29)
+}
 
 /// A change of the content, or the promise that all earlier ones are durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +77,25 @@ pub enum LogEntry {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     len: u64,
-    pages: BTreeMap<u64, Page>,
+    pages: BTreeMap<u64, Arc<Page>>,
     log: Option<Vec<LogEntry>>,
+    track: Option<Track>,
 }
 
 impl Store {
     pub(super) fn new(len: u64) -> Self {
         Self { len, ..Self::default() }
+    }
+
+    /// The same content, without the log.
+    pub(super) fn fork(&self) -> Self {
+        Self { len: self.len, pages: self.pages.clone(), ..Self::default() }
+    }
+
+    /// A number that follows from length and content.
+    pub(super) fn digest(&self) -> u64 {
+        let pages = self.pages.iter().map(|(number, page)| (*number, page.digest())).filter(|(_, digest)| *digest != 0);
+        pages.fold(self.len, |sum, (number, digest)| mixed(mixed(sum, number), digest))
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -62,10 +114,22 @@ impl Store {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// From now on changes and flushes are told to a recorder.
+    pub(super) fn set_track(&mut self, track: Track) {
+        self.track = Some(track);
+    }
+
+    pub(super) fn track(&self) -> Option<&Track> {
+        self.track.as_ref()
+    }
+
     /// Notes an entry, if anybody wants to know.
-    pub(super) fn log(&mut self, entry: impl FnOnce() -> LogEntry) {
+    pub(super) fn log(&mut self, entry: impl Fn() -> LogEntry) {
         if let Some(log) = &mut self.log {
             log.push(entry());
+        }
+        if let Some(track) = &self.track {
+            track.log(&entry);
         }
     }
 
@@ -83,15 +147,15 @@ impl Store {
         for (number, within, part) in parts(offset, to.len()) {
             if let Some(page) = self.pages.get(&number) {
                 let len = part.len();
-                to[part].copy_from_slice(&page[within..within + len]);
+                to[part].copy_from_slice(&page.bytes[within..within + len]);
             }
         }
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         for (number, within, part) in parts(offset, bytes.len()) {
-            let page = self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE_LEN]));
-            page[within..within + part.len()].copy_from_slice(&bytes[part]);
+            let page = self.pages.entry(number).or_insert_with(|| Arc::new(Page::zeroed()));
+            Page::bytes_mut(page)[within..within + part.len()].copy_from_slice(&bytes[part]);
         }
         self.len = self.len.max(offset.saturating_add(bytes.len() as u64));
     }
@@ -107,7 +171,7 @@ impl Store {
             if (from, to) == (0, PAGE) {
                 self.pages.remove(&number);
             } else if let Some(page) = self.pages.get_mut(&number) {
-                page[as_index(from)..as_index(to)].fill(0);
+                Page::bytes_mut(page)[as_index(from)..as_index(to)].fill(0);
             }
         }
         self.len = self.len.max(end);

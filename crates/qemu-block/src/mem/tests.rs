@@ -131,3 +131,75 @@ fn the_log_replays_to_the_same_disk() {
     assert_eq!(&MemDisk::replay(0, &log[..flush]).to_vec()[100..], b"abc");
     assert!(disk.take_log().is_empty());
 }
+
+#[test]
+fn a_fork_shares_content_until_one_side_changes_it() {
+    let disk = MemDisk::from_bytes(&[7; 10_000]);
+    let fork = disk.fork();
+    assert_eq!((fork.digest(), fork.len()), (disk.digest(), 10_000));
+    fork.apply(&LogEntry::Write { offset: 5000, data: vec![8; 3] });
+    assert_eq!(&disk.to_vec()[4999..5004], [7; 5]);
+    assert_eq!(&fork.to_vec()[4999..5004], [7, 8, 8, 8, 7]);
+    assert_ne!(fork.digest(), disk.digest());
+    fork.apply(&LogEntry::Write { offset: 5000, data: vec![7; 3] });
+    assert_eq!(fork.digest(), disk.digest());
+    fork.apply(&LogEntry::Zero { offset: 0, len: 20_000 });
+    // Pages of zeros are as good as none.
+    let zeros = MemDisk::growable(20_000);
+    zeros.write_at(100, &[0; 50]);
+    assert_eq!(fork.digest(), zeros.digest());
+}
+
+#[test]
+fn requests_of_any_kind_fail_and_writes_fail_halfway() {
+    let disk = MemDisk::growable(10_000);
+    let node = disk.node(OpenFlags::WRITE);
+    disk.control().inject(None, When::Nth(2), Fault::Short { bytes: 3, errno: libc::EIO });
+    disk.control().inject(None, When::Nth(4), Fault::Short { bytes: 0, errno: libc::EINTR });
+    block_on(node.flush()).expect("the first");
+    assert_eq!(block_on(node.write(0, data(b"abcdef"), WriteFlags::empty())).expect_err("short").errno(), libc::EIO);
+    assert_eq!(&disk.to_vec()[..6], b"abc\0\0\0");
+    block_on(node.write_zeroes(1, 1, ZeroFlags::empty())).expect("the third");
+    assert_eq!(block_on(node.read_bytes(0, 3)).expect_err("the fourth").errno(), libc::EINTR);
+    assert_eq!(disk.control().total(), 4);
+    disk.control().fail(MemOp::Close, When::Nth(1), libc::EIO);
+    assert_eq!(block_on(node.close()).expect_err("told").errno(), libc::EIO);
+}
+
+#[test]
+fn a_recorder_knows_what_a_flush_covers() {
+    let recorder = Recorder::new();
+    let disks = [MemDisk::growable(0), MemDisk::growable(0)];
+    disks.iter().enumerate().for_each(|(i, disk)| disk.record(&recorder, i));
+    let nodes: Vec<_> = disks.iter().map(|disk| disk.node(OpenFlags::WRITE)).collect();
+    let hold = disks[0].control().hold(MemOp::Flush, 0..1);
+    let mut flush = pin!(nodes[0].flush());
+    assert!(poll(flush.as_mut()).is_pending());
+    block_on(nodes[0].write(0, data(b"late"), WriteFlags::empty())).expect("not held");
+    recorder.note(5);
+    block_on(nodes[1].write(9, data(b"other"), WriteFlags::empty())).expect("not held");
+    drop(hold);
+    assert!(poll(flush.as_mut()).is_ready());
+    let events = recorder.take();
+    let [Event::FlushStarted { disk: 0, flush: started }, first, Event::Note(5), second, last] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*first, Event::Changed { disk: 0, change: LogEntry::Write { offset: 0, data: b"late".to_vec() } });
+    assert_eq!(*second, Event::Changed { disk: 1, change: LogEntry::Write { offset: 9, data: b"other".to_vec() } });
+    assert_eq!(*last, Event::FlushDone { disk: 0, flush: *started });
+}
+
+#[test]
+fn jumbled_requests_overtake_each_other_as_the_seed_says() {
+    let order = |seed| {
+        let disk = MemDisk::growable(100);
+        disk.control().jumble(seed, 5);
+        disk.start_log();
+        let node = disk.node(OpenFlags::WRITE);
+        let writes = (0..8).map(|i| Box::pin(node.write(i, data(b"x"), WriteFlags::empty())));
+        block_on(futures_util::future::join_all(writes)).into_iter().for_each(|done| done.expect("written"));
+        disk.take_log()
+    };
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+}

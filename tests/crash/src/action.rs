@@ -1,0 +1,159 @@
+//! What is done to an image, and what the guest sees of that.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use qemu_block::error::Result;
+use qemu_block::node::Node;
+use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
+use qemu_util::buf::IoBuf;
+
+use crate::guest::Effect;
+use crate::rng::Rng;
+use crate::sector::{SECTOR, Tag, bytes_of};
+use crate::shape::{Kind, Shape};
+
+/// One request. Places and lengths are in sectors.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Data is written.
+    Write {
+        /// Where.
+        at: u64,
+        /// How much.
+        n: u64,
+        /// Whether it could not be compressed.
+        noise: bool,
+    },
+    /// Zeros are written.
+    Zero {
+        /// Where.
+        at: u64,
+        /// How much.
+        n: u64,
+        /// Whether the space may be given up.
+        unmap: bool,
+    },
+    /// Whole clusters are discarded.
+    Discard {
+        /// Where.
+        at: u64,
+        /// How much.
+        n: u64,
+    },
+    /// Whole clusters are written compressed, if they can be.
+    Compressed {
+        /// Where.
+        at: u64,
+        /// How much.
+        n: u64,
+        /// Whether they cannot.
+        noise: bool,
+    },
+    /// What was done is made durable.
+    Flush,
+    /// The disk gets another size.
+    Resize(u64),
+    /// The image is closed and opened again.
+    Reopen,
+}
+
+/// A request under way.
+pub type Doing = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+impl Action {
+    /// Whether nothing else may be under way meanwhile.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self, Self::Resize(_) | Self::Reopen)
+    }
+
+    /// What the guest may see once it has begun.
+    #[must_use]
+    pub fn effect(&self, op: usize, shape: &Shape) -> Effect {
+        match *self {
+            Self::Write { at, n, noise } | Self::Compressed { at, n, noise } => {
+                Effect::Sectors(at, at + n, Tag::of(op, noise))
+            }
+            Self::Discard { .. } if !shape.discards_to_zeros() => Effect::Nothing,
+            Self::Zero { at, n, .. } | Self::Discard { at, n } => Effect::Sectors(at, at + n, Tag::ZERO),
+            Self::Flush => Effect::Flush,
+            Self::Reopen => Effect::Nothing,
+            Self::Resize(n_sectors) => Effect::Resize(n_sectors),
+        }
+    }
+
+    /// Does it, as request number `op`. Reopening is left to the session.
+    #[must_use]
+    pub fn start(&self, op: usize, node: Arc<Node>) -> Doing {
+        match *self {
+            Self::Write { at, n, noise } => Box::pin(async move {
+                let data = IoBuf::copy_of(&bytes_of(Tag::of(op, noise), at, n));
+                node.write(at * SECTOR, data.into(), WriteFlags::empty()).await
+            }),
+            Self::Zero { at, n, unmap } => Box::pin(async move {
+                let flags = if unmap { ZeroFlags::MAY_UNMAP } else { ZeroFlags::empty() };
+                node.write_zeroes(at * SECTOR, n * SECTOR, flags).await
+            }),
+            Self::Discard { at, n } => Box::pin(async move { node.discard(at * SECTOR, n * SECTOR).await }),
+            Self::Compressed { at, n, noise } => Box::pin(async move {
+                let data = IoBuf::copy_of(&bytes_of(Tag::of(op, noise), at, n));
+                let run = node.compress(at * SECTOR, data.into()).await?;
+                node.write_compressed(run).await
+            }),
+            Self::Flush => Box::pin(async move { node.flush().await }),
+            Self::Resize(n) => Box::pin(async move { node.truncate(n * SECTOR, PreallocMode::Off).await }),
+            Self::Reopen => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    /// A random one for a disk of `n_sectors`.
+    #[must_use]
+    pub fn random(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> Self {
+        let noise = rng.one_in(6);
+        match shape.kind(rng) {
+            Kind::Write => {
+                let (at, n) = some_sectors(rng, shape, n_sectors);
+                Self::Write { at, n, noise }
+            }
+            Kind::Zero => {
+                let whole = !rng.one_in(3);
+                let range = if whole { some_clusters } else { some_sectors };
+                let (at, n) = range(rng, shape, n_sectors);
+                Self::Zero { at, n, unmap: rng.one_in(2) }
+            }
+            Kind::Discard => {
+                let (at, n) = some_clusters(rng, shape, n_sectors);
+                Self::Discard { at, n }
+            }
+            Kind::Compressed => {
+                let (at, n) = some_clusters(rng, shape, n_sectors);
+                Self::Compressed { at, n, noise }
+            }
+            Kind::Flush => Self::Flush,
+            Kind::Resize => Self::Resize(other_size(rng, shape, n_sectors)),
+            Kind::Reopen => Self::Reopen,
+        }
+    }
+}
+
+/// A range of up to three clusters that begins and ends anywhere.
+fn some_sectors(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> (u64, u64) {
+    let at = rng.below(n_sectors);
+    let n = 1 + rng.below(3 * shape.cluster / SECTOR);
+    (at, n.min(n_sectors - at))
+}
+
+/// Up to four whole clusters, the last of which may be cut by the end of the disk.
+fn some_clusters(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> (u64, u64) {
+    let per_cluster = shape.cluster / SECTOR;
+    let at = rng.below(n_sectors.div_ceil(per_cluster)) * per_cluster;
+    let n = (1 + rng.below(4)) * per_cluster;
+    (at, n.min(n_sectors - at))
+}
+
+/// A larger size, within what is tracked.
+fn other_size(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> u64 {
+    let room = shape.n_max() - n_sectors;
+    if room == 0 { n_sectors } else { n_sectors + 1 + rng.below(room) }
+}

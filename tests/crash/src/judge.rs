@@ -1,0 +1,202 @@
+//! Judging states: what our check finds, what the guest sees, what the reference's check finds, what a life afterwards
+//! makes of it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use qemu_block::mem::MemDisk;
+use qemu_block::types::{OpenFlags, WriteFlags};
+use qemu_util::buf::IoBuf;
+use tempfile::TempDir;
+use test_support::programs::reference;
+
+use crate::bench::{Bench, IMAGE};
+use crate::executor::block_on;
+use crate::guest::Sight;
+use crate::look::look;
+use crate::rng::Rng;
+use crate::sector::{SECTOR, Tag, bytes_of};
+use crate::session::{Plan, Trace};
+use crate::states::{Place, State, for_each_state};
+
+/// What was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// States.
+    pub states: u64,
+    /// States with content that no other one of their session had.
+    pub distinct: u64,
+    /// States that the reference checked.
+    pub references: u64,
+    /// States that were written to afterwards.
+    pub afterlives: u64,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.states += other.states;
+        self.distinct += other.distinct;
+        self.references += other.references;
+        self.afterlives += other.afterlives;
+    }
+}
+
+/// A state that must not be, and how it came about.
+#[derive(Debug)]
+pub struct Violation {
+    /// What was done.
+    pub plan: Plan,
+    /// When the power went.
+    pub place: Place,
+    /// What is wrong.
+    pub complaint: String,
+    /// The disks.
+    pub disks: Vec<(&'static str, MemDisk)>,
+}
+
+impl Violation {
+    /// All that somebody needs who wants to see it again; the disks are written to files.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let kept = tempfile::Builder::new().prefix("crash-state").tempdir().map(TempDir::keep);
+        let saved = kept.and_then(|dir| {
+            for (name, disk) in &self.disks {
+                fs::write(dir.join(name), disk.to_vec())?;
+            }
+            Ok(dir)
+        });
+        let saved = saved.map_or_else(|error| error.to_string(), |dir| dir.display().to_string());
+        let (shape, seed) = (self.plan.shape.name, self.plan.seed);
+        format!(
+            "{}\n{}\nThe disks are in {saved}. Again: cargo xtask crash --shape '{shape}' --seed {seed} --actions {}\n{}",
+            self.complaint,
+            self.place,
+            self.plan.actions.len(),
+            self.plan
+        )
+    }
+}
+
+/// How thoroughly states are judged beyond our own check. One in so many distinct states; none if zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// Is checked by the reference.
+    pub reference: u64,
+    /// Is opened, written to, closed, and looked at again.
+    pub afterlife: u64,
+}
+
+/// Judges states of one session.
+struct Judge<'t> {
+    bench: Bench,
+    trace: &'t Trace,
+    depth: Depth,
+    /// What is known about disks, by their digests.
+    known: HashMap<Vec<u64>, Result<Sight, String>>,
+    count: Count,
+    rng: Rng,
+}
+
+/// Judges every state that the session could leave.
+///
+/// # Errors
+/// The first one that must not be.
+pub fn judge_all(trace: &Trace, depth: Depth) -> Result<Count, Box<Violation>> {
+    let mut judge = Judge {
+        bench: Bench::new(),
+        trace,
+        depth,
+        known: HashMap::new(),
+        count: Count::default(),
+        rng: Rng::new(!trace.plan.seed),
+    };
+    let mut violation = None;
+    let judged = for_each_state(trace, &mut |state| {
+        judge.judge(state).inspect_err(|complaint| {
+            violation = Some(Box::new(Violation {
+                plan: trace.plan.clone(),
+                place: state.place.clone(),
+                complaint: complaint.clone(),
+                disks: trace.start.iter().zip(state.disks).map(|((name, _), disk)| (*name, disk.fork())).collect(),
+            }));
+        })
+    });
+    match (judged, violation) {
+        (Err(_), Some(violation)) => Err(violation),
+        _ => Ok(judge.count),
+    }
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
+        self.count.states += 1;
+        let key: Vec<u64> = state.disks.iter().map(MemDisk::digest).collect();
+        let n_bytes = state.guest.tracked_bytes();
+        if !self.known.contains_key(&key) {
+            self.set(state.disks);
+            let sight = block_on(look(&self.bench, n_bytes));
+            self.known.insert(key.clone(), sight);
+            self.count.distinct += 1;
+        }
+        let sight = self.known.get(&key).expect("just looked at").clone()?;
+        state.guest.judge(&sight)?;
+        if self.depth.reference > 0 && self.rng.one_in(self.depth.reference) {
+            self.count.references += 1;
+            self.ask_reference(state.disks)?;
+        }
+        if self.depth.afterlife > 0 && self.rng.one_in(self.depth.afterlife) {
+            self.count.afterlives += 1;
+            self.live_on(state.disks, sight, n_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the disks of a state onto the bench.
+    fn set(&self, disks: &[MemDisk]) {
+        for ((name, _), disk) in self.trace.start.iter().zip(disks) {
+            self.bench.insert(name, disk.fork());
+        }
+    }
+
+    /// The reference may find leaks, and nothing else.
+    fn ask_reference(&self, disks: &[MemDisk]) -> Result<(), String> {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        for ((name, _), disk) in self.trace.start.iter().zip(disks) {
+            fs::write(dir.path().join(name), disk.to_vec()).map_err(|error| error.to_string())?;
+        }
+        reference_check(dir.path(), self.trace.plan.shape.base.is_some())
+    }
+
+    /// The image can be used on, and whatever is done to it then leaves it clean but for what leaked before.
+    fn live_on(&mut self, disks: &[MemDisk], before: Sight, n_bytes: u64) -> Result<(), String> {
+        self.set(disks);
+        let n_visible = before.n_sectors.min(n_bytes / SECTOR);
+        let at = self.rng.below(n_visible);
+        let n = (1 + self.rng.below(2 * self.trace.plan.shape.cluster / SECTOR)).min(n_visible - at);
+        let tag = Tag::of(0x00ff_0000, false);
+        let written = block_on(async {
+            let node = self.bench.open("qcow2", IMAGE, OpenFlags::WRITE | OpenFlags::UNMAP).await?;
+            let data = IoBuf::copy_of(&bytes_of(tag, at, n));
+            node.write(at * SECTOR, data.into(), WriteFlags::empty()).await?;
+            node.close().await
+        });
+        written.map_err(|error| format!("afterwards, writing {n} sectors at {at}: {}", error.chain()))?;
+        let after = block_on(look(&self.bench, n_bytes)).map_err(|text| format!("afterwards: {text}"))?;
+        let mut expected = before;
+        for sector in at..at + n {
+            expected.tags[usize::try_from(sector).expect("a tracked sector")] = tag;
+        }
+        if after == expected { Ok(()) } else { Err(format!("afterwards it shows {after:?}\ninstead of {expected:?}")) }
+    }
+}
+
+/// Lets the reference check the image in a folder.
+fn reference_check(dir: &Path, has_base: bool) -> Result<(), String> {
+    let backing = if has_base { ",backing.driver=qcow2,backing.file.filename=base" } else { "" };
+    let run = reference().run(dir, &format!("check --image-opts driver=qcow2,file.filename={IMAGE}{backing}"));
+    match run.code() {
+        Some(0 | 3) => Ok(()),
+        _ => Err(format!("the reference says: {run}")),
+    }
+}

@@ -1,0 +1,39 @@
+//! Looking at what is left of an image.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use qemu_block::node::Node;
+use qemu_block::types::{CheckFixes, OpenFlags};
+
+use crate::bench::{Bench, IMAGE};
+use crate::guest::Sight;
+use crate::sector::{SECTOR, Tag, tag_of};
+
+/// Opens the image, checks it, and looks at the first bytes of its disk, `n_bytes` at most.
+///
+/// # Errors
+/// What is wrong with it, in words. Leaks are not.
+pub async fn look(bench: &Bench, n_bytes: u64) -> Result<Sight, String> {
+    let node = bench.open("qcow2", IMAGE, OpenFlags::empty()).await;
+    let node = node.map_err(|error| format!("it cannot be opened: {}", error.chain()))?;
+    let sight = look_at(&node, n_bytes).await;
+    node.close().await.map_err(|error| format!("it cannot be closed: {}", error.chain()))?;
+    sight
+}
+
+async fn look_at(node: &Arc<Node>, n_bytes: u64) -> Result<Sight, String> {
+    let report = node.check(CheckFixes::Nothing).await.map_err(|error| format!("check: {}", error.chain()))?;
+    if report.corruptions != 0 || report.check_errors != 0 {
+        return Err(format!("check: {report:?}"));
+    }
+    Ok(Sight { n_sectors: node.len() / SECTOR, tags: tags(node, n_bytes).await?, snapshots: BTreeMap::new() })
+}
+
+/// Who wrote the sectors.
+async fn tags(node: &Arc<Node>, n_bytes: u64) -> Result<Vec<Tag>, String> {
+    let len = usize::try_from(n_bytes.min(node.len())).expect("a small disk");
+    let bytes = node.read_bytes(0, len).await.map_err(|error| format!("read: {}", error.chain()))?;
+    let sectors = bytes.chunks(usize::try_from(SECTOR).expect("small"));
+    (0..).zip(sectors).map(|(sector, bytes)| tag_of(bytes, sector)).collect()
+}
