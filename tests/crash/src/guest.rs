@@ -82,6 +82,11 @@ impl<T: Clone + PartialEq> History<T> {
         self.0.iter().any(|new| new.ok && new.begun > old_end && new.ended.is_some_and(|end| end < durable))
     }
 
+    /// What was not made durable may be gone: it rules out nothing any more.
+    fn doubt(&mut self) {
+        self.0.iter_mut().for_each(|version| version.ok = false);
+    }
+
     fn forget_before(&mut self, durable: u64) {
         if self.0.len() > 1 {
             let kept = self.0.iter().filter(|version| !self.is_outdated(version, durable)).cloned().collect();
@@ -216,6 +221,13 @@ impl Guest {
         self.sectors.iter_mut().for_each(|sector| sector.forget_before(begun));
         self.size.forget_before(begun);
         self.snapshots.values_mut().for_each(|snapshot| snapshot.exists.forget_before(begun));
+    }
+
+    /// The image was given up: what was not flushed may be there or not, whatever is flushed later.
+    pub fn give_up(&mut self) {
+        self.sectors.iter_mut().for_each(History::doubt);
+        self.size.doubt();
+        self.snapshots.values_mut().for_each(|snapshot| snapshot.exists.doubt());
     }
 
     fn range(&mut self, first: u64, end: u64) -> &mut [History<Tag>] {

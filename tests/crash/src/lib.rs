@@ -15,6 +15,7 @@
 //! | [`executor`] | several requests at a time, in an order that follows from a seed |
 //! | [`bench`](mod@bench), [`session`], [`look`](mod@look) | disks and nodes; a recorded session; looking at what is left |
 //! | [`states`], [`judge`] | enumerating states, and judging them |
+//! | [`faults`] | sessions in which a request to the disk fails |
 //! | [`campaign`] | which sessions there are |
 //! | [`rng`] | randomness from seeds |
 
@@ -24,6 +25,7 @@ pub mod action;
 pub mod bench;
 pub mod campaign;
 pub mod executor;
+pub mod faults;
 pub mod guest;
 pub mod judge;
 pub mod look;

@@ -22,12 +22,20 @@ pub async fn look(bench: &Bench, n_bytes: u64) -> Result<Sight, String> {
     sight
 }
 
+/// As [`look`], at an image that is open, and without a check.
+///
+/// # Errors
+/// What is wrong with what it shows.
+pub async fn look_live(node: &Arc<Node>, n_bytes: u64) -> Result<Sight, String> {
+    Ok(Sight { n_sectors: node.len() / SECTOR, tags: tags(node, n_bytes).await?, snapshots: BTreeMap::new() })
+}
+
 async fn look_at(node: &Arc<Node>, n_bytes: u64) -> Result<Sight, String> {
     let report = node.check(CheckFixes::Nothing).await.map_err(|error| format!("check: {}", error.chain()))?;
     if report.corruptions != 0 || report.check_errors != 0 {
         return Err(format!("check: {report:?}"));
     }
-    Ok(Sight { n_sectors: node.len() / SECTOR, tags: tags(node, n_bytes).await?, snapshots: BTreeMap::new() })
+    look_live(node, n_bytes).await
 }
 
 /// Who wrote the sectors.

@@ -20,7 +20,7 @@ use crate::sector::{SECTOR, Tag, bytes_of};
 use crate::shape::Shape;
 
 /// How an image is opened for work.
-const FLAGS: OpenFlags = OpenFlags::WRITE.union(OpenFlags::RESIZE).union(OpenFlags::UNMAP);
+pub(crate) const FLAGS: OpenFlags = OpenFlags::WRITE.union(OpenFlags::RESIZE).union(OpenFlags::UNMAP);
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Session {
 }
 
 /// The disks of a new session, which the bench knows.
-fn prepare(bench: &Bench, shape: &Shape) -> Vec<(&'static str, MemDisk)> {
+pub(crate) fn prepare(bench: &Bench, shape: &Shape) -> Vec<(&'static str, MemDisk)> {
     let mut names = vec![IMAGE];
     if let Some(len) = shape.base {
         // Its clusters have another size, so that nothing is accidentally aligned.

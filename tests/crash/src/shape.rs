@@ -58,10 +58,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// An image of 16 clusters that may grow by half, on which everything is done, one request at a time.
+    /// An image of 16 clusters, fewer if they are large, that may grow by half, on which everything is done, one request
+    /// at a time.
     #[must_use]
     pub const fn new(name: &'static str, options: &'static str, cluster: u64) -> Self {
-        let size = 16 * cluster;
+        let size = if cluster < 1 << 16 { 16 * cluster } else { 6 * cluster };
         Self { name, options, cluster, size, size_max: size / 2 * 3, base: None, mix: ALL, width: 1 }
     }
 

@@ -1,6 +1,8 @@
-//! Power cuts: what is flushed stays, nothing is ever damaged, and nobody sees what was written somewhere else.
+//! Power cuts and failing storage: what is flushed stays, nothing is ever damaged, and nobody sees what was written
+//! somewhere else.
 
 #![forbid(unsafe_code)]
 
+mod faults;
 mod harness;
 mod power_cuts;

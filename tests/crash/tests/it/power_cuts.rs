@@ -8,8 +8,8 @@ use crash::shape::Shape;
 /// States that each test judges at least. Together they are what the project promises.
 const STATES_OF_512: u64 = 20_000;
 const STATES_OF_4K: u64 = 24_000;
-const STATES_OF_64K: u64 = 16_000;
-const STATES_OF_64K_R1: u64 = 2_000;
+const STATES_OF_64K: u64 = 14_000;
+const STATES_OF_64K_R1: u64 = 500;
 const STATES_OVER_BASES: u64 = 20_000;
 const STATES_OF_CROWDS: u64 = 20_000;
 const STATES_OF_TRIPLES: u64 = 30_000;
