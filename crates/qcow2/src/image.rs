@@ -12,6 +12,7 @@ use qemu_util::buf::{IoBuf, IoBytes};
 use qemu_util::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
 use qemu_util::sync::CoMutex;
 
+use crate::cache::sizes::CacheSizes;
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
 use crate::health::Health;
@@ -55,13 +56,13 @@ pub(crate) struct Image {
 impl Image {
     /// An image with a validated header.
     pub(crate) fn new(parts: ImageParts) -> Self {
-        let ImageParts { header, storage, backing, services, filename, flags, sparse_storage } = parts;
+        let ImageParts { header, storage, backing, services, filename, flags, caches, sparse_storage } = parts;
         let health = Arc::new(Health::default());
         Self {
             geo: header.geometry,
             version: header.version,
             compression: header.compression,
-            meta: CoMutex::new(Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health))),
+            meta: CoMutex::new(Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches)),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
             size: AtomicU64::new(header.virtual_size),
@@ -187,5 +188,6 @@ pub(crate) struct ImageParts {
     pub(crate) services: Services,
     pub(crate) filename: String,
     pub(crate) flags: OpenFlags,
+    pub(crate) caches: CacheSizes,
     pub(crate) sparse_storage: bool,
 }

@@ -11,6 +11,7 @@ use qemu_block::node::Node;
 use crate::alloc::{AllocState, Releases};
 use crate::cache::entry_table::EntryTable;
 use crate::cache::file::MetaFile;
+use crate::cache::sizes::CacheSizes;
 use crate::cache::slices::SliceCache;
 use crate::format::header::{Header, Version};
 use crate::format::l1::L1Entry;
@@ -21,13 +22,6 @@ use crate::limits::L1_BYTES_MAX;
 use crate::overlap::{MetadataRegions, Region};
 use crate::snapshots::read_snapshot_table;
 use crate::units::{Geometry, HostOffset};
-
-/// Bytes of L2 tables kept in memory at most: 32 MiB map 256 GiB of 64 KiB clusters. QEMU: `l2-cache-size`.
-const L2_CACHE_BYTES: usize = 32 << 20;
-/// Bytes of refcount blocks kept in memory at most.
-const REFBLOCK_CACHE_BYTES: usize = 4 << 20;
-/// Tables are cached in slices of at most this many bytes. QEMU: `l2-cache-entry-size`.
-const SLICE_BYTES_MAX: u64 = 4096;
 
 /// The changing metadata. See the module's description.
 #[derive(Debug)]
@@ -51,16 +45,15 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// The metadata of the image that `storage` holds; no table is read yet.
-    pub(crate) fn new(storage: Arc<Node>, header: Header, health: Arc<Health>) -> Self {
+    pub(crate) fn new(storage: Arc<Node>, header: Header, health: Arc<Health>, sizes: CacheSizes) -> Self {
         let geo = header.geometry;
-        let slice_bytes = usize::try_from(geo.cluster_size().min(SLICE_BYTES_MAX)).expect("at most 4 KiB");
         let n_reftable_entries = usize::try_from(geo.reftable_entries(header.reftable.count)).expect("at most 8 MiB");
         let zero_flag = header.version == Version::V3;
         Self {
             l1: EntryTable::new("L1 table", header.l1.offset, header.l1.count as usize),
-            l2: SliceCache::new("an L2 table", slice_bytes, L2_CACHE_BYTES),
+            l2: SliceCache::new("an L2 table", sizes.l2),
             reftable: EntryTable::new("refcount table", header.reftable.offset, n_reftable_entries),
-            refblocks: SliceCache::new("a refcount block", slice_bytes, REFBLOCK_CACHE_BYTES),
+            refblocks: SliceCache::new("a refcount block", sizes.refblocks),
             regions: MetadataRegions::new(&header, geo),
             alloc: AllocState::new(&storage, geo),
             releases: Releases::default(),

@@ -9,6 +9,7 @@ use qemu_block::options::OptionValue;
 use qemu_block::types::{OpenFlags, WriteFlags};
 use qemu_util::buf::IoBuf;
 
+use crate::cache::sizes::CacheSizes;
 use crate::error::FormatError;
 use crate::format::features::{Autoclear, Incompatible};
 use crate::format::header::{FEATURES_OFFSET, Header, V2_BYTES};
@@ -37,8 +38,10 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
         header.check_file_len(storage.len())?;
     }
     check_policy(&header, request.flags)?;
+    let caches = CacheSizes::take(&mut request.options, header.geometry, header.virtual_size)?;
     Ok(Box::new(ImageParts {
         header,
+        caches,
         sparse_storage: false,
         storage,
         backing: None,

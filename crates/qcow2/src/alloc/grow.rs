@@ -99,7 +99,8 @@ impl Meta {
     /// file has never reached it.
     pub(crate) async fn zero_table_cluster(&mut self, at: HostCluster, fresh: bool, region: Region) -> Result<()> {
         let offset = self.geo.host_start(at);
-        let slice_bytes = self.l2.slice_bytes();
+        let cache = if region == Region::L2Table { &self.l2 } else { &self.refblocks };
+        let slice_bytes = cache.slice_bytes();
         if slice_bytes == self.geo.cluster_len() {
             if region == Region::L2Table {
                 if !self.l2.has_room() {

@@ -1,6 +1,6 @@
 //! A bounded cache of table slices. QEMU: `Qcow2Cache` (block/qcow2-cache.c).
 //!
-//! Tables can be 2 MiB large, so the unit is a slice of at most 4 KiB. The cache never writes on its own account: a
+//! Tables can be 2 MiB large, so the unit is a slice, of 4 KiB by default. The cache never writes on its own account: a
 //! dirty slice leaves only through [`crate::cache::order`], which knows what must be on disk before it.
 
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_util::buf::IoBuf;
 
 use super::file::MetaFile;
+use super::sizes::CacheSize;
 use crate::units::HostOffset;
 
 /// Neighbouring dirty slices are written together up to this many bytes.
@@ -36,9 +37,9 @@ pub(crate) struct SliceCache {
 }
 
 impl SliceCache {
-    /// An empty cache that holds up to `bytes_max` in slices of `slice_bytes`. `what` names the tables in errors.
-    pub(crate) fn new(what: &'static str, slice_bytes: usize, bytes_max: usize) -> Self {
-        let slots_max = (bytes_max / slice_bytes).max(16);
+    /// An empty cache of that size. `what` names the tables in errors.
+    pub(crate) fn new(what: &'static str, size: CacheSize) -> Self {
+        let CacheSize { slice_bytes, slices_max: slots_max } = size;
         Self { what, slice_bytes, slots_max, slots: Vec::new(), by_offset: HashMap::new(), hand: 0, n_dirty: 0 }
     }
 
@@ -85,7 +86,6 @@ impl SliceCache {
     fn insert(&mut self, offset: HostOffset, bytes: Box<[u8]>, dirty: bool) -> usize {
         assert!(!self.by_offset.contains_key(&offset), "a slice is in memory once");
         let slot = Slot { offset, bytes, dirty, referenced: true };
-        self.n_dirty += usize::from(dirty);
         let at = if self.slots.len() < self.slots_max {
             self.slots.push(slot);
             self.slots.len() - 1
@@ -98,6 +98,7 @@ impl SliceCache {
             self.slots[at] = slot;
             at
         };
+        self.n_dirty += usize::from(dirty);
         self.by_offset.insert(offset, at);
         at
     }
@@ -176,5 +177,25 @@ impl SliceCache {
             self.n_dirty -= 1;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_clean_slot_is_enough_for_a_dirty_slice() {
+        let mut cache = SliceCache::new("a table", CacheSize { slice_bytes: 512, slices_max: 2 });
+        let slice = |index: u64| HostOffset::new(index * 512);
+        cache.insert_zeroed(slice(1));
+        cache.insert(slice(2), vec![7; 512].into_boxed_slice(), false);
+        assert!(cache.has_room());
+        let third = cache.insert_zeroed(slice(3));
+        assert_eq!(
+            (cache.find(slice(1)).is_some(), cache.find(slice(2)), cache.find(slice(3))),
+            (true, None, Some(third))
+        );
+        assert!(!cache.has_room() && cache.is_dirty());
     }
 }
