@@ -1,11 +1,14 @@
 //! Integration tests of the qcow2 driver: against the reference `qemu-img`, and on disks in memory that fail.
 
+mod caches;
 mod check;
+mod concurrency;
 mod create;
 mod format;
 mod header_update;
 mod mem;
 mod power_cut;
 mod robust;
+mod schedule;
 mod subclusters;
 mod support;

@@ -72,6 +72,11 @@ impl MemBench {
         self.driver.disk("a").expect("there")
     }
 
+    /// The disk of that name.
+    pub(crate) fn named_disk(&self, name: &str) -> MemDisk {
+        self.driver.disk(name).expect("there")
+    }
+
     /// Overwrites eight bytes of the disk `a`.
     pub(crate) fn patch(&self, offset: u64, value: u64) {
         self.disk().write_at(offset, &value.to_be_bytes());
@@ -85,7 +90,13 @@ impl MemBench {
     }
 
     pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>> {
-        let spec = OpenSpec::file(format!("mem:{name}")).with_driver(Some("qcow2")).with_flags(flags);
+        self.open_with(name, flags, "")
+    }
+
+    /// As [`MemBench::open`], with options of the format.
+    pub(crate) fn open_with(&self, name: &str, flags: OpenFlags, options: &str) -> Result<Arc<Node>> {
+        let mut spec = OpenSpec::file(format!("mem:{name}")).with_driver(Some("qcow2")).with_flags(flags);
+        spec.options = Options::parse_keyval(options, None)?;
         block_on(self.context.open(spec))
     }
 

@@ -47,8 +47,14 @@ impl Bench {
 
     /// Opens an image with our driver.
     pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>, String> {
-        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
-        block_on(self.context.open(spec)).map_err(|error| error.chain())
+        self.open_with(name, flags, "")
+    }
+
+    /// As [`Bench::open`], with options of the format.
+    pub(crate) fn open_with(&self, name: &str, flags: OpenFlags, options: &str) -> Result<Arc<Node>, String> {
+        let mut spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
+        spec.options = Options::parse_keyval(options, None).map_err(|error| error.chain())?;
+        block_on(self.context.open(spec)).map_err(|error| error.message().to_owned())
     }
 
     /// Checks an image with our driver: the counters that are not zero, by the reference's names.
