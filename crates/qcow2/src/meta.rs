@@ -104,7 +104,8 @@ impl Meta {
     }
 
     /// Sees to it that all metadata is known to `regions` that clusters must not be allocated over, whatever the
-    /// refcounts say. Done once, before the first allocation.
+    /// refcounts say, and that data must not be written over, whatever the L2 tables say. Done once, before the first
+    /// write.
     pub(crate) async fn know_metadata(&mut self) -> Result<()> {
         if self.knows_metadata {
             return Ok(());

@@ -1,9 +1,9 @@
 //! Which parts of the image are metadata, so that no data is ever written there (rule R15).
 //!
 //! A damaged image may have a mapping that points at its own tables, or refcounts of zero for clusters in use. Every
-//! write is therefore checked against what is known to be metadata, and before the first allocation everything that the
-//! header, the active L1 table, the refcount table and the snapshots name is known. The L2 tables of snapshots are not:
-//! finding them takes a walk over all of them. QEMU: `qcow2_pre_write_overlap_check`.
+//! write is therefore checked against what is known to be metadata, and before the first one everything that the
+//! header, the active L1 table, the refcount table and the snapshots name is known. The L2 tables of snapshots are
+//! not: finding them takes a walk over all of them. QEMU: `qcow2_pre_write_overlap_check`.
 //!
 //! A table that two entries name, or that lies inside another one, is corruption, too: changing one would change both.
 

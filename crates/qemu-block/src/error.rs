@@ -133,18 +133,31 @@ impl BlockError {
     }
 }
 
-/// A name as messages show it: control characters, which may come from an image, are made visible (rule R5). A newline
-/// in a name must not begin a line of its own.
-pub(crate) fn shown(name: &str) -> Cow<'_, str> {
-    if !name.contains(char::is_control) {
+/// Characters of a name that messages show. Paths that people choose are shorter; the rest is counted.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// A name as messages show it: control characters, which may come from an image, are made visible, and what is very long
+/// is cut (rule R5). A newline in a name must not begin a line of its own.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= SHOWN_CHARS_MAX && !name.contains(is_harmful) {
         return Cow::Borrowed(name);
     }
     let escape = |c: char| match c {
-        c if !c.is_control() => c.to_string(),
+        c if !is_harmful(c) => c.to_string(),
         c if c.is_ascii() => format!("\\x{:02x}", u32::from(c)),
         c => format!("\\u{{{:x}}}", u32::from(c)),
     };
-    Cow::Owned(name.chars().map(escape).collect())
+    let mut text: String = name.chars().take(SHOWN_CHARS_MAX).map(escape).collect();
+    let more = name.chars().count().saturating_sub(SHOWN_CHARS_MAX);
+    if more > 0 {
+        text.push_str(&format!("... ({more} more characters)"));
+    }
+    Cow::Owned(text)
+}
+
+/// Characters that change how a terminal shows others: controls, and those that turn the direction of writing.
+fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The C library's text for `errno`.

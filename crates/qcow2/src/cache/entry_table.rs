@@ -35,6 +35,8 @@ pub(crate) struct EntryTable {
     n_entries: usize,
     chunks: Vec<Chunk>,
     dirty: BTreeSet<usize>,
+    /// Whether the chunks that lie in holes of the file are known.
+    holes_known: bool,
 }
 
 impl EntryTable {
@@ -42,7 +44,9 @@ impl EntryTable {
     pub(crate) fn new(what: &'static str, offset: HostOffset, n_entries: usize) -> Self {
         let mut chunks = Vec::new();
         chunks.resize_with(n_entries.div_ceil(CHUNK_ENTRIES), || Chunk::Absent);
-        Self { what, offset, n_entries, chunks, dirty: BTreeSet::new() }
+        // What is read at once needs no question before.
+        let holes_known = chunks.len() <= 1;
+        Self { what, offset, n_entries, chunks, dirty: BTreeSet::new(), holes_known }
     }
 
     /// The same entries at another place and with room for `n_entries`; all of them dirty that are not zero.
@@ -92,6 +96,9 @@ impl EntryTable {
     /// Makes sure that the chunk with entry `index` is in memory; returns the indices that were read, if any were.
     pub(crate) async fn load(&mut self, storage: &MetaFile, index: usize) -> Result<Option<Range<usize>>> {
         let at = index / CHUNK_ENTRIES;
+        if !std::mem::replace(&mut self.holes_known, true) {
+            self.skip_holes(storage).await;
+        }
         if !matches!(self.chunks.get(at), Some(Chunk::Absent)) {
             return Ok(None);
         }
@@ -113,6 +120,32 @@ impl EntryTable {
             Chunk::Loaded(entries)
         };
         Ok(Some(range))
+    }
+
+    /// Finds the chunks that lie in holes of the file, so that they need not be read: a table of many MiB that nothing
+    /// was ever written to costs one question. At most two questions a chunk are asked.
+    async fn skip_holes(&mut self, storage: &MetaFile) {
+        const CHUNK_BYTES: u64 = (CHUNK_ENTRIES * ENTRY_BYTES) as u64;
+        let start = self.offset.get();
+        let len = ((self.n_entries * ENTRY_BYTES) as u64).min(storage.len().saturating_sub(start));
+        let mut at = 0;
+        while at < len {
+            let zeros = storage.zeros_at(start + at, len - at).await;
+            if zeros == 0 {
+                at = (at / CHUNK_BYTES + 1) * CHUNK_BYTES;
+                continue;
+            }
+            let end = at + zeros;
+            let whole_end = if end == (self.n_entries * ENTRY_BYTES) as u64 {
+                end.div_ceil(CHUNK_BYTES)
+            } else {
+                end / CHUNK_BYTES
+            };
+            for chunk in at.div_ceil(CHUNK_BYTES)..whole_end {
+                self.chunks[usize::try_from(chunk).expect("a chunk of this table")] = Chunk::Zero;
+            }
+            at = end;
+        }
     }
 
     /// Takes the chunk with entry `index`, in which nothing was changed, out of memory: it is loaded, and judged, anew.

@@ -39,6 +39,14 @@ impl MetaFile {
         self.node.read_bytes(offset, len).await
     }
 
+    /// The length of the hole at `offset`, at most `len`; zero when there is none, or nobody knows.
+    pub(crate) async fn zeros_at(&self, offset: u64, len: u64) -> u64 {
+        match self.node.block_status(offset, len).await {
+            Ok(status) if status.is_zero() => status.len,
+            _ => 0,
+        }
+    }
+
     /// Writes metadata. If the future is dropped meanwhile the image is poisoned.
     pub(crate) async fn write(&self, offset: u64, data: impl Into<IoVec>) -> Result<()> {
         let guard = self.health.begin_metadata_write();

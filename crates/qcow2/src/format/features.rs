@@ -104,6 +104,9 @@ pub fn feature_name_table() -> Vec<u8> {
     table
 }
 
+/// Names in an error at most. Each bit can have one of 46 bytes.
+const NAMES_SHOWN_MAX: u32 = 8;
+
 /// The error for incompatible bits that we do not know, by the names that `table`, the data of the image's feature
 /// name table, has for them.
 pub(super) fn unknown_features(unknown: Incompatible, table: &[u8]) -> FormatError {
@@ -113,6 +116,9 @@ pub(super) fn unknown_features(unknown: Incompatible, table: &[u8]) -> FormatErr
         let [kind, bit, name @ ..] = entry else { continue };
         let mask = 1u64.checked_shl(u32::from(*bit)).unwrap_or(0);
         if *kind == FeatureKind::Incompatible.code() && left & mask != 0 {
+            if (unknown.bits() ^ left).count_ones() == NAMES_SHOWN_MAX {
+                break;
+            }
             push_name(&mut names, name);
             left &= !mask;
         }

@@ -133,7 +133,7 @@ pub struct Header {
     pub extensions: Vec<Extension>,
     /// The bitmaps extension, if it is there and marked consistent.
     pub bitmaps: Option<BitmapsExtension>,
-    /// The backing file name as stored.
+    /// The backing file name as stored; none when it is empty.
     pub backing_name: Option<Vec<u8>>,
 }
 
@@ -535,7 +535,9 @@ impl<'a> FirstCluster<'a> {
             return Err(FormatError::BackingNameTooLong { length });
         }
         let truncated = FormatError::HeaderTruncated { needed: len_u64(end), available: len_u64(self.cluster.len()) };
-        self.cluster.get(self.backing_offset..end).map(<[u8]>::to_vec).map(Some).ok_or(truncated)
+        let name = self.cluster.get(self.backing_offset..end).ok_or(truncated)?;
+        // An empty name, which ends at a NUL as all do, means no backing file.
+        Ok(name.first().is_some_and(|byte| *byte != 0).then(|| name.to_vec()))
     }
 }
 

@@ -25,6 +25,7 @@ const JOB_BYTES_MIN: usize = 128 << 10;
 
 /// One cluster to decompress: its bytes, and the part of it that is wanted.
 struct Inflate {
+    place: Place,
     input: IoBytes,
     skip: usize,
     output: IoVecMut,
@@ -61,6 +62,7 @@ impl Image {
             let to = usize::try_from(extent.end().get().min(end) - start).expect("inside the input");
             let output = std::mem::replace(&mut buf, rest);
             jobs.push(Inflate {
+                place: Place { host: extent.host, guest: at },
                 input: input.slice(from..to),
                 skip: usize::try_from(skip).expect("a cluster"),
                 output,
@@ -254,9 +256,23 @@ fn inflate_some(kind: CompressionType, cluster_len: usize, jobs: Vec<Inflate>, p
     Ok(whole)
 }
 
-/// Decompresses one cluster, straight into the caller's buffer if all of it is wanted in one piece.
+/// Decompresses one cluster. Damage is an error of the data: the metadata may be fine.
 fn inflate(kind: CompressionType, cluster_len: usize, job: Inflate, pool: &BufPool) -> Result<IoVecMut> {
-    let Inflate { input, skip, mut output } = job;
+    let Place { host, guest } = job.place;
+    inflate_job(kind, cluster_len, job, pool).map_err(|damage| {
+        let text = format!("qcow2: guest offset {guest:#x}, compressed at host offset {:#x}: {damage}", host.get());
+        BlockError::new(ErrorKind::Io, text)
+    })
+}
+
+/// Decompresses straight into the caller's buffer if all of the cluster is wanted in one piece.
+fn inflate_job(
+    kind: CompressionType,
+    cluster_len: usize,
+    job: Inflate,
+    pool: &BufPool,
+) -> Result<IoVecMut, FormatError> {
+    let Inflate { input, skip, mut output, .. } = job;
     if let Some(whole) = output.single_mut()
         && whole.len() == cluster_len
     {

@@ -1,7 +1,7 @@
 //! Reading.
 
 use futures_util::future::try_join_all;
-use qemu_block::error::Result;
+use qemu_block::error::{Result, shown};
 use qemu_util::buf::IoVecMut;
 
 use super::data::Place;
@@ -123,7 +123,10 @@ impl Image {
         let mut tail = buf.split_off(usize::try_from(there).expect("part of a buffer"));
         tail.fill_zero();
         if !buf.is_empty() {
-            buf = backing.read(offset, buf).await?;
+            let read = backing.read(offset, buf).await;
+            buf = read.map_err(|error| {
+                error.context(format!("Could not read backing file '{}'", shown(backing.filename())))
+            })?;
         }
         buf.append(tail);
         Ok(buf)

@@ -66,7 +66,10 @@ impl Image {
             let _range = self.ranges.lock(range.clone(), RangeMode::Shared).await;
             let (first, end) = self.clusters_of(offset, len);
             let mut meta = self.meta.lock().await;
-            let runs = meta.lookup(first, end).await?;
+            let runs = match meta.lookup_to_write(first, end).await {
+                Ok(runs) => runs,
+                Err(error) => return Err(self.note_failure(&mut meta, error).await),
+            };
             let request = offset..offset + len;
             let in_place: Option<Vec<Target>> =
                 runs.iter().map(|run| in_place_target(self.geo, run, &request)).collect();

@@ -68,6 +68,13 @@ impl Meta {
         Ok(runs)
     }
 
+    /// As [`Meta::lookup`], for somebody who may write to what is mapped: afterwards all metadata is known, so that
+    /// nothing of it is overwritten.
+    pub(crate) async fn lookup_to_write(&mut self, first: GuestCluster, end: GuestCluster) -> Result<MapRuns> {
+        self.know_metadata().await?;
+        self.lookup(first, end).await
+    }
+
     /// As [`Meta::lookup`], but stops after a number of runs that is worth one hold of the metadata lock.
     pub(crate) async fn lookup_batch(&mut self, first: GuestCluster, end: GuestCluster) -> Result<MapRuns> {
         let mut runs = MapRuns::new();

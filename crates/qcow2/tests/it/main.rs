@@ -6,6 +6,7 @@ mod concurrency;
 mod create;
 mod format;
 mod header_update;
+mod hostile;
 mod mem;
 mod power_cut;
 mod robust;

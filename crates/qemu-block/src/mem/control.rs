@@ -72,6 +72,7 @@ pub struct Control {
 #[derive(Debug, Default)]
 struct State {
     counts: BTreeMap<MemOp, u64>,
+    bytes: BTreeMap<MemOp, u64>,
     rules: Vec<Rule>,
     delays: BTreeMap<MemOp, u32>,
     jumble: Option<Jumble>,
@@ -168,6 +169,11 @@ impl Control {
         self.state.lock().counts.values().sum()
     }
 
+    /// How many bytes the requests of a kind asked for, failed ones included. Means nothing for flushes and truncations.
+    pub fn bytes(&self, op: MemOp) -> u64 {
+        self.state.lock().bytes.get(&op).copied().unwrap_or(0)
+    }
+
     /// Lets a request pass, or not.
     pub(super) async fn enter(&self, op: MemOp, range: Range<u64>) -> Result<()> {
         match self.pass(op, range).await {
@@ -178,7 +184,7 @@ impl Control {
 
     /// Lets a request wait as long as it must; tells how it fails, if it does.
     pub(super) async fn pass(&self, op: MemOp, range: Range<u64>) -> Option<Fault> {
-        let (id, delay, fault) = self.arrive(op);
+        let (id, delay, fault) = self.arrive(op, range.end.saturating_sub(range.start));
         Held { control: self, id, op, range }.await;
         for _ in 0..delay {
             yield_once().await;
@@ -186,9 +192,11 @@ impl Control {
         fault
     }
 
-    fn arrive(&self, op: MemOp) -> (u64, u32, Option<Fault>) {
+    fn arrive(&self, op: MemOp, len: u64) -> (u64, u32, Option<Fault>) {
         let mut state = self.state.lock();
         *state.counts.entry(op).or_default() += 1;
+        let bytes = state.bytes.entry(op).or_default();
+        *bytes = bytes.saturating_add(len);
         let mut fault = None;
         for rule in state.rules.iter_mut().filter(|rule| rule.op.is_none_or(|wanted| wanted == op)) {
             rule.seen += 1;

@@ -10,7 +10,7 @@ use qemu_util::primitive::Mutex;
 use super::MemDisk;
 use super::node::MemNode;
 use crate::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, IoFuture, OpenRequest};
-use crate::error::{BlockError, ErrorKind, Result};
+use crate::error::{BlockError, ErrorKind, Result, shown};
 use crate::options::{CreateOption, OptionKind, Options};
 use crate::types::{OpenFlags, Perm};
 
@@ -41,7 +41,10 @@ impl MemDriver {
 
     fn open_disk(&self, filename: &str) -> Result<Box<dyn BlockOps>> {
         let disk = self.disk(name_of(filename)).ok_or_else(|| {
-            BlockError::new(ErrorKind::NotFound, format!("Could not open '{filename}': No such disk in memory"))
+            BlockError::new(
+                ErrorKind::NotFound,
+                format!("Could not open '{}': No such disk in memory", shown(filename)),
+            )
         })?;
         Ok(Box::new(MemNode::new(disk)))
     }

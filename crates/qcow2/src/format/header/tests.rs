@@ -98,14 +98,14 @@ fn any_header() -> impl Strategy<Value = Header> {
         any::<bool>(),
         11u32..=21,
         proptest::collection::vec(extension, 0..4),
-        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+        proptest::option::of((1u8.., proptest::collection::vec(any::<u8>(), 0..300))),
         proptest::collection::vec(any::<u8>(), 0..4),
         any::<u64>(),
     )
         .prop_map(|(v3, cluster_bits, extensions, backing_name, unknown, features)| {
             let mut header = sample(if v3 { Version::V3 } else { Version::V2 }, cluster_bits);
             header.extensions = extensions;
-            header.backing_name = backing_name;
+            header.backing_name = backing_name.map(|(first, rest)| [vec![first], rest].concat());
             if v3 {
                 header.unknown_fields = unknown.repeat(8);
                 header.header_length += u32::try_from(header.unknown_fields.len()).expect("short");
