@@ -69,7 +69,12 @@ impl MemBench {
 
     /// The disk `a`.
     pub(crate) fn disk(&self) -> MemDisk {
-        self.driver.disk("a").expect("there")
+        self.named_disk("a")
+    }
+
+    /// A disk.
+    pub(crate) fn named_disk(&self, name: &str) -> MemDisk {
+        self.driver.disk(name).expect("there")
     }
 
     /// The disk of that name.

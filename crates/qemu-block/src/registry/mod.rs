@@ -8,11 +8,13 @@
 //! | `common` | the options that every node understands |
 //! | `open`, `backing`, `create` | what [`OpenContext`] does |
 //! | `trail` | loops and depth of chains |
+//! | `nursery` | opens side by side, so that long chains need no deep stack |
 
 mod backing;
 mod common;
 mod create;
 mod names;
+mod nursery;
 mod open;
 mod probe;
 mod spec;

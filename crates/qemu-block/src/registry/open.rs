@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::common::{effective_shared, take_common};
 use super::names::{protocol_of, strip_protocol};
+use super::nursery::{Nursery, NurseryRef};
 use super::probe::{PROBE_LEN, ProbeGuard};
 use super::trail::Trail;
 use super::{OpenSpec, Registry};
@@ -20,6 +21,8 @@ use crate::types::{OpenFlags, Perm};
 pub struct OpenContext {
     registry: Arc<Registry>,
     trail: Trail,
+    /// Where the opens of this context are driven, as long as an open is under way.
+    nursery: NurseryRef,
 }
 
 /// A description whose name has been merged into its options, and how it is to be opened.
@@ -35,7 +38,7 @@ struct Plan {
 impl OpenContext {
     /// A context in which nothing is being opened yet.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, trail: Trail::default() }
+        Self { registry, trail: Trail::default(), nursery: NurseryRef::new() }
     }
 
     /// The table of drivers.
@@ -50,7 +53,8 @@ impl OpenContext {
 
     /// The context for what is opened on behalf of the image in `file`.
     pub(super) fn below(&self, file: Option<FileIdentity>) -> Result<Self> {
-        Ok(Self { registry: Arc::clone(&self.registry), trail: self.trail.step(file)? })
+        let nursery = NurseryRef::clone(&self.nursery);
+        Ok(Self { registry: Arc::clone(&self.registry), trail: self.trail.step(file)?, nursery })
     }
 
     /// Opens an image: its protocol, its format (probed unless it is named), and what the format needs.
@@ -58,6 +62,18 @@ impl OpenContext {
     /// # Errors
     /// The whole chain reads as what the reference prints after "Could not open 'x': ".
     pub async fn open(&self, spec: OpenSpec) -> Result<Arc<Node>> {
+        if let Some(nursery) = self.nursery.upgrade() {
+            let context = self.clone();
+            return nursery.hand_over(async move { context.open_here(spec).await }).await;
+        }
+        let nursery = Arc::new(Nursery::default());
+        let context = Self { nursery: Arc::downgrade(&nursery), ..self.clone() };
+        let opening = Box::pin(context.open_here(spec));
+        nursery.drive(opening).await
+    }
+
+    /// As [`OpenContext::open`], for whoever drives this context's opens.
+    async fn open_here(&self, spec: OpenSpec) -> Result<Arc<Node>> {
         let mut plan = Plan::new(spec)?;
         plan.flags = take_common(&mut plan.options, plan.flags)?;
         plan.shared = effective_shared(plan.flags, plan.shared);

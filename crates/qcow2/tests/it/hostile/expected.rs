@@ -12,7 +12,7 @@ use super::observe::Observation;
 pub(crate) fn paragraph(name: &str, seen: &Observation) -> String {
     let mut text = format!("{name}\n");
     for line in &seen.lines {
-        let _infallible = writeln!(text, "    {}: {}", line.operation, line.text.trim_end());
+        let _infallible = writeln!(text, "    {}", format!("{}: {}", line.operation, line.text).trim_end());
     }
     text
 }
