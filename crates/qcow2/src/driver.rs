@@ -161,7 +161,7 @@ impl BlockOps for Image {
     }
 
     fn snapshots(&self) -> Option<&dyn SnapshotOps> {
-        None
+        Some(self)
     }
 
     fn bitmaps(&self) -> Option<&dyn BitmapOps> {

@@ -2,13 +2,12 @@
 
 use qemu_block::error::Result;
 use qemu_block::registry::resolve_backing_name;
-use qemu_block::types::{DriverInfo, FormatSpecific, InfoValue, SnapshotInfo};
+use qemu_block::types::{DriverInfo, FormatSpecific, InfoValue};
 
 use crate::format::features::{Compatible, Incompatible};
 use crate::format::header::Version;
-use crate::format::snapshot::SnapshotEntry;
 use crate::image::Image;
-use crate::snapshots::read_snapshots;
+use crate::snapshots::{read_snapshots, snapshot_info};
 
 /// Facts about the image.
 pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
@@ -51,17 +50,5 @@ fn compat(version: Version) -> &'static str {
     match version {
         Version::V2 => "0.10",
         Version::V3 => "1.1",
-    }
-}
-
-fn snapshot_info(entry: &SnapshotEntry) -> SnapshotInfo {
-    SnapshotInfo {
-        id: String::from_utf8_lossy(&entry.id).into_owned(),
-        name: String::from_utf8_lossy(&entry.name).into_owned(),
-        vm_state_bytes: entry.vm_state_bytes,
-        date_seconds: entry.date_seconds,
-        date_nanoseconds: entry.date_nanoseconds,
-        vm_clock_nanoseconds: entry.vm_clock_nanoseconds,
-        icount: entry.icount,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use qemu_block::error::Result;
 use qemu_block::node::Node;
 
-use crate::alloc::{AllocState, Releases};
+use crate::alloc::{AllocState, Releases, Shadow};
 use crate::cache::entry_table::EntryTable;
 use crate::cache::file::MetaFile;
 use crate::cache::sizes::CacheSizes;
@@ -39,6 +39,8 @@ pub(crate) struct Meta {
     pub(crate) regions: MetadataRegions,
     pub(crate) alloc: AllocState,
     pub(crate) releases: Releases,
+    /// The way back from the refcounts in memory to those that the header leads to, if they differ.
+    pub(crate) shadow: Option<Box<Shadow>>,
     /// Whether `regions` has everything; see [`Meta::know_metadata`].
     knows_metadata: bool,
 }
@@ -57,6 +59,7 @@ impl Meta {
             regions: MetadataRegions::new(&header, geo),
             alloc: AllocState::new(&storage, geo),
             releases: Releases::default(),
+            shadow: None,
             knows_metadata: false,
             layout: L2Layout::new(geo, zero_flag),
             geo,

@@ -46,7 +46,7 @@ impl Region {
 }
 
 /// The known metadata: a few fixed ranges, and the clusters of tables that entries in memory point to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MetadataRegions {
     geo: Geometry,
     fixed: Vec<(Range<u64>, Region)>,

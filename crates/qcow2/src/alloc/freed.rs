@@ -12,7 +12,7 @@ use crate::units::{ClusterCount, HostCluster};
 const RUNS_MAX: usize = 4096;
 
 /// Free runs, none of which touches another.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FreedRuns {
     /// First cluster and length.
     runs: BTreeMap<HostCluster, u64>,

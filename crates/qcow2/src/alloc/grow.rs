@@ -81,7 +81,9 @@ impl Meta {
             self.zero_table_cluster(at, fresh, Region::RefcountBlock).await?;
             self.regions.add_table(offset, Region::RefcountBlock)?;
             let entry = ReftableEntry::block(offset).raw();
-            self.reftable.put(index + usize::try_from(i).expect("entries of a table"), entry);
+            let index = index + usize::try_from(i).expect("entries of a table");
+            self.reftable.put(index, entry);
+            self.note_new_refblock(index);
         }
         Ok(())
     }
@@ -126,6 +128,11 @@ impl Meta {
     /// Until the header is about to be written a failure leaves everything as it was. From then on nobody knows which
     /// table the header names, so the image is poisoned, as it is when the future is dropped anywhere in between.
     pub(super) async fn grow_reftable(&mut self, index: usize) -> Result<()> {
+        if self.shadow.is_some() {
+            // It was made large enough for all that was to be allocated.
+            let text = "qcow2: the refcount table cannot grow while another one is being made";
+            return Err(BlockError::new(ErrorKind::NoSpace, text));
+        }
         let growth = self.plan_growth(index)?;
         self.alloc.check_limit(growth.run().end())?;
         self.check_not_metadata(growth.run())?;

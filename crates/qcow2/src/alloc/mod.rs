@@ -9,6 +9,7 @@
 //! | [`grow`] | makes refcount blocks and larger refcount tables |
 //! | [`bytes`] | packs compressed clusters at byte granularity |
 //! | [`release`] | clusters that were dropped and wait until that is durable (rule R13) |
+//! | [`shadow`] | a second view of all counts, for changes that have to become true at once |
 //!
 //! QEMU: block/qcow2-refcount.c.
 
@@ -18,19 +19,21 @@ mod freed;
 mod grow;
 mod refcounts;
 mod release;
+mod shadow;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 
 use freed::FreedRuns;
 pub(crate) use release::{Mark, Releases};
+pub(crate) use shadow::{Shadow, Switch};
 
 use crate::limits::HOST_OFFSET_END;
 use crate::meta::Meta;
 use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
 
 /// What the allocator remembers between allocations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AllocState {
     /// No cluster before this one is free, except those in `freed`.
     frontier: HostCluster,
@@ -65,6 +68,12 @@ impl AllocState {
         let fresh = run.start >= fresh_from;
         self.fresh_from = Some(fresh_from.max(run.end()));
         fresh
+    }
+
+    /// Goes back to an earlier state in which more clusters were free. They have been written meanwhile.
+    fn return_to(&mut self, earlier: Self) {
+        let fresh_from = self.fresh_from;
+        *self = Self { fresh_from, ..earlier };
     }
 
     /// Fails if clusters before `end` are out of reach.
@@ -109,26 +118,46 @@ impl Meta {
     /// a cluster that counts as free, or overlaps other metadata; else those of metadata I/O.
     pub(crate) async fn allocate(&mut self, wanted: ClusterCount) -> Result<Reserved> {
         self.know_metadata().await?;
-        let run = match self.alloc.freed.first(wanted) {
-            Some(run) => run,
-            None => {
-                if let Some(forgotten) = self.alloc.freed.take_forgotten() {
-                    self.alloc.frontier = self.alloc.frontier.min(forgotten);
-                }
-                self.find_free(wanted).await?
-            }
-        };
+        let run = self.pick_free(wanted).await?;
         self.reserve(run).await
+    }
+
+    /// A run of free clusters, which stays free.
+    async fn pick_free(&mut self, wanted: ClusterCount) -> Result<Run> {
+        if let Some(run) = self.alloc.freed.first(wanted) {
+            return Ok(run);
+        }
+        if let Some(forgotten) = self.alloc.freed.take_forgotten() {
+            self.alloc.frontier = self.alloc.frontier.min(forgotten);
+        }
+        self.find_free(wanted).await
+    }
+
+    /// Takes a free cluster that the caller is going to count.
+    async fn take_free_cluster(&mut self) -> Result<HostCluster> {
+        let run = self.pick_free(ClusterCount::ONE).await?;
+        self.take(run)?;
+        Ok(run.start)
     }
 
     /// Marks a run of free clusters as used.
     async fn reserve(&mut self, run: Run) -> Result<Reserved> {
+        // Taken first, because counting it may need a cluster for the refcount block.
+        let fresh = self.take(run)?;
+        if let Err(error) = self.set_refcounts(run, 1).await {
+            self.now_free_run(run);
+            return Err(error);
+        }
+        Ok(Reserved { run, fresh })
+    }
+
+    /// Sees to it that nobody else picks the run; tells whether all of it reads as zeros.
+    fn take(&mut self, run: Run) -> Result<bool> {
         self.check_not_metadata(run)?;
-        self.set_refcounts(run, 1).await?;
         if run.start == self.alloc.frontier {
             self.alloc.frontier = run.end();
         }
-        Ok(Reserved { run, fresh: self.alloc.claim(run) })
+        Ok(self.alloc.claim(run))
     }
 
     /// A run of free clusters at or after the frontier, which moves up to it.

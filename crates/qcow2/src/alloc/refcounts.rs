@@ -10,12 +10,12 @@ use crate::units::{HostCluster, HostOffset};
 use super::Run;
 
 /// The piece of a refcount block that holds the counts of some clusters.
-struct Piece {
-    slot: usize,
+pub(super) struct Piece {
+    pub(super) slot: usize,
     /// Index, within the slice, of the first cluster's count.
-    index: usize,
+    pub(super) index: usize,
     /// Counts in the slice from there on.
-    n_counts: usize,
+    pub(super) n_counts: usize,
 }
 
 impl Meta {
@@ -38,7 +38,7 @@ impl Meta {
     }
 
     /// The piece with the count of `cluster`; none if no block counts it.
-    async fn piece_of(&mut self, cluster: HostCluster) -> Result<Option<Piece>> {
+    pub(super) async fn piece_of(&mut self, cluster: HostCluster) -> Result<Option<Piece>> {
         let Some(block) = self.refblock_of(cluster).await? else { return Ok(None) };
         let per_slice = self.counts_per_slice();
         let block_index = self.geo.refcount_position(cluster).block_index;
@@ -86,6 +86,7 @@ impl Meta {
         let width = RefcountWidth::new(self.geo);
         let mut at = run.start;
         while at < run.end() {
+            self.own_refblock(self.geo.refcount_position(at).table_index).await?;
             let Some(piece) = self.piece_of(at).await? else { return Err(uncounted(at)) };
             let n = piece.n_counts.min(usize::try_from(run.end().get() - at.get()).unwrap_or(usize::MAX));
             let bytes = self.refblocks.bytes_mut(piece.slot);
@@ -118,7 +119,7 @@ impl Meta {
     }
 }
 
-fn uncounted(cluster: HostCluster) -> BlockError {
+pub(super) fn uncounted(cluster: HostCluster) -> BlockError {
     let text = format!("qcow2: host cluster {} is in use but its refcount is zero", cluster.get());
     BlockError::new(ErrorKind::Corrupt, text)
 }

@@ -132,6 +132,15 @@ impl Meta {
         self.drop_references(run, &mut Vec::new()).await
     }
 
+    /// Notes that clusters that were taken are free after all, as far as their counts can tell.
+    pub(super) fn now_free_run(&mut self, run: Run) {
+        let mut at = run.start;
+        while at < run.end() {
+            self.now_free(at);
+            at = at.next();
+        }
+    }
+
     fn now_free(&mut self, cluster: HostCluster) {
         if cluster < self.alloc.frontier {
             self.alloc.freed.insert(cluster);

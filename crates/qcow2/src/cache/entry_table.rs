@@ -53,10 +53,23 @@ impl EntryTable {
     ///
     /// The caller has loaded every chunk.
     pub(crate) fn moved_to(&self, offset: HostOffset, n_entries: usize) -> Self {
+        self.moved_with(offset, n_entries, |_, value| value)
+    }
+
+    /// As [`EntryTable::moved_to`], with every entry that is not zero replaced by what `value_of` makes of it.
+    pub(crate) fn moved_with(
+        &self,
+        offset: HostOffset,
+        n_entries: usize,
+        value_of: impl Fn(usize, u64) -> u64,
+    ) -> Self {
         let mut moved = Self::new(self.what, offset, n_entries);
         moved.chunks.fill_with(|| Chunk::Zero);
         for (index, value) in self.loaded_entries() {
-            moved.put(index, value);
+            let value = value_of(index, value);
+            if value != 0 {
+                moved.put(index, value);
+            }
         }
         moved
     }

@@ -146,6 +146,14 @@ impl SliceCache {
         }
     }
 
+    /// Forgets everything, dirty or not.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.by_offset.clear();
+        self.hand = 0;
+        self.n_dirty = 0;
+    }
+
     /// Writes all dirty slices, neighbours in one request. The caller has seen to what must be on disk before.
     pub(crate) async fn write_dirty(&mut self, storage: &MetaFile) -> Result<()> {
         let mut dirty: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].dirty).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use qemu_block::aio::CopySource;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
-use qemu_block::types::{WriteFlags, ZeroFlags};
+use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
 use qemu_util::buf::{IoVec, IoVecMut};
 
 use crate::units::HostOffset;
@@ -60,6 +60,11 @@ impl DataStore {
     /// Makes a range read as zeros.
     pub(crate) async fn write_zeroes(&self, place: Place, len: u64) -> Result<()> {
         self.node.write_zeroes(place.host.get(), len, ZeroFlags::empty()).await
+    }
+
+    /// Makes the store at least `len` bytes long; what is new reads as zeros, with the space that `mode` wants.
+    pub(crate) async fn extend_to(&self, len: u64, mode: PreallocMode) -> Result<()> {
+        if self.node.len() >= len { Ok(()) } else { self.node.truncate(len, mode).await }
     }
 
     /// Lets the kernel copy `len` bytes of another file to `place`.

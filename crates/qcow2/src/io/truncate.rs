@@ -1,188 +1,50 @@
 //! Changing the size of the virtual disk.
+//!
+//! Nobody sees what lies past the end of the disk. So a disk that grows gets a new part that reads as zeros first, and the
+//! new part shows only once that is durable; a disk that shrinks loses its end and everything mapped there by one write
+//! of the header.
+
+mod grow;
+mod preallocate;
+mod shrink;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
-use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
+use qemu_block::types::PreallocMode;
 
-use crate::alloc::Run;
-use crate::cache::entry_table::EntryTable;
-use crate::format::header::{Header, TablePlace};
+use crate::format::header::Version;
 use crate::image::Image;
-use crate::limits::L1_BYTES_MAX;
 use crate::meta::Meta;
-use crate::overlap::Region;
-use crate::units::HostOffset;
-
-/// Where the header keeps the size of the virtual disk (8 bytes).
-const HEADER_SIZE_FIELD: u64 = 24;
-/// Where the header keeps the entries (4 bytes) and the offset (8 bytes) of the L1 table.
-const HEADER_L1_FIELDS: u64 = 36;
 
 impl Image {
-    /// Makes the disk larger. The new part reads as zeros, even where a backing file is longer than the old disk.
+    /// Sets the size of the disk. What is new reads as zeros, even where a backing file is longer than the old disk.
     pub(crate) async fn truncate_guest(&self, len: u64, prealloc: PreallocMode) -> Result<()> {
         self.check_writable()?;
         if !len.is_multiple_of(512) {
             return Err(BlockError::new(ErrorKind::InvalidArgument, "The new size must be a multiple of 512"));
         }
-        if prealloc != PreallocMode::Off {
-            let text = format!("Unsupported preallocation mode '{}' for an existing image", prealloc.name());
-            return Err(BlockError::new(ErrorKind::Unsupported, text));
-        }
         let old = self.size();
-        if len < old {
-            return Err(BlockError::new(ErrorKind::Unsupported, "qcow2 images cannot be shrunk yet"));
-        }
         if len == old {
             return Ok(());
         }
-        let guard = self.meta.lock().await;
-        self.check_snapshots(&guard)?;
-        drop(guard);
-        // Nobody sees what lies past the end of the disk, so the new part is made to read as zeros first, and shows
-        // only once that is durable.
-        self.grow_step(Growth::Tables, len).await?;
-        self.hide_backing(old, len).await?;
-        self.grow_step(Growth::Size, len).await?;
-        self.set_size(len);
-        Ok(())
+        let meta = self.meta.lock().await;
+        self.check_snapshots(&meta)?;
+        drop(meta);
+        if len > old {
+            return self.grow(old, len, prealloc).await;
+        }
+        if prealloc != PreallocMode::Off {
+            let text = "Preallocation can't be used for shrinking an image";
+            return Err(BlockError::new(ErrorKind::InvalidArgument, text));
+        }
+        self.shrink(len).await
     }
 
     /// Version 2 snapshots do not record their size, so that of the disk must not change.
     fn check_snapshots(&self, meta: &Meta) -> Result<()> {
-        if meta.header.snapshots.count > 0 && self.version == crate::format::header::Version::V2 {
-            let text = "Can't resize a version 2 image which has snapshots";
+        if meta.header.snapshots.count > 0 && self.version == Version::V2 {
+            let text = "Can't resize a v2 image which has snapshots";
             return Err(BlockError::new(ErrorKind::Unsupported, text));
         }
         Ok(())
-    }
-
-    /// Takes one step under the metadata lock, and takes note if it fails.
-    async fn grow_step(&self, step: Growth, len: u64) -> Result<()> {
-        let mut meta = self.meta.lock().await;
-        let done = match step {
-            Growth::Tables => self.make_room(&mut meta, len).await,
-            Growth::Size => meta.commit_size(len).await,
-        };
-        match done {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.note_failure(&mut meta, error).await),
-        }
-    }
-
-    /// Makes sure that the L1 table has entries for a disk of `len` bytes.
-    async fn make_room(&self, meta: &mut Meta, len: u64) -> Result<()> {
-        let n_entries = self.geo.l1_entries_for(len);
-        if n_entries > L1_BYTES_MAX / 8 {
-            let text = "The image size is too large for the qcow2 cluster size";
-            return Err(BlockError::from_errno(libc::EFBIG, text));
-        }
-        let n_entries = usize::try_from(n_entries).expect("at most 4 Mi entries");
-        if n_entries > meta.l1.n_entries() { meta.grow_l1(n_entries).await } else { Ok(()) }
-    }
-
-    /// Zeros what a backing file that is longer than the old disk would let through. Of one that is named but not open
-    /// nobody knows the length; that is left to who opened the image without it, as the reference does.
-    async fn hide_backing(&self, old: u64, len: u64) -> Result<()> {
-        let Some(backing) = &self.backing else { return Ok(()) };
-        let end = backing.len().min(len);
-        if end <= old {
-            return Ok(());
-        }
-        let first_whole = self.geo.round_up(old).unwrap_or(u64::MAX).min(end);
-        if first_whole > old {
-            let zeros = self.zero_vec(first_whole - old);
-            self.write_guest(old, zeros, WriteFlags::empty()).await?;
-        }
-        let end = self.geo.round_up(end).unwrap_or(u64::MAX).min(len);
-        if first_whole >= end {
-            return Ok(());
-        }
-        match self.write_zeroes_guest(first_whole, end - first_whole, ZeroFlags::MAY_UNMAP).await {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                let mut at = first_whole;
-                while at < end {
-                    let n = self.geo.cluster_size().min(end - at);
-                    self.write_guest(at, self.zero_vec(n), WriteFlags::empty()).await?;
-                    at += n;
-                }
-                Ok(())
-            }
-            other => other,
-        }
-    }
-}
-
-/// The two steps of growing that change metadata.
-#[derive(Clone, Copy, Debug)]
-enum Growth {
-    /// Entries for the new part.
-    Tables,
-    /// The size itself.
-    Size,
-}
-
-impl Meta {
-    /// Makes everything so far durable, and then the new size.
-    async fn commit_size(&mut self, len: u64) -> Result<()> {
-        self.flush().await?;
-        self.storage.commit_header(HEADER_SIZE_FIELD, &len.to_be_bytes()).await?;
-        self.header.virtual_size = len;
-        Ok(())
-    }
-
-    /// Moves the L1 table to where it has room for `n_entries`; each step is durable before the next.
-    ///
-    /// Until the header is about to be written a failure leaves everything as it was. From then on nobody knows which
-    /// table the header names, so the image is poisoned, as it is when the future is dropped anywhere in between.
-    async fn grow_l1(&mut self, n_entries: usize) -> Result<()> {
-        self.load_all_l1().await?;
-        let count = self.geo.table_clusters(n_entries as u64);
-        let run = self.allocate_exactly(count).await?;
-        let change = self.storage.begin_change();
-        let grown = self.replace_l1(n_entries, run).await;
-        change.finish();
-        grown
-    }
-
-    async fn replace_l1(&mut self, n_entries: usize, run: Run) -> Result<()> {
-        let offset = self.geo.host_start(run.start);
-        let moved = match self.write_new_l1(n_entries, run).await {
-            Ok(moved) => moved,
-            Err(error) => {
-                let _leaked = self.unreserve(run).await;
-                return Err(error);
-            }
-        };
-        let n_stored = u32::try_from(n_entries).expect("at most 4 Mi entries");
-        let mut fields = [0; 12];
-        fields[..4].copy_from_slice(&n_stored.to_be_bytes());
-        fields[4..].copy_from_slice(&offset.get().to_be_bytes());
-        self.storage.commit_header(HEADER_L1_FIELDS, &fields).await?;
-        self.give_up_l1();
-        self.l1 = moved;
-        self.header.l1 = TablePlace { offset, count: n_stored };
-        self.regions.move_fixed(Region::L1Table, offset, (n_entries * 8) as u64);
-        Ok(())
-    }
-
-    /// Writes the larger table, with everything that it names, and makes all of that durable.
-    async fn write_new_l1(&mut self, n_entries: usize, run: Run) -> Result<EntryTable> {
-        self.write_back().await?;
-        let offset = self.geo.host_start(run.start);
-        let bytes = run.count.get() * self.geo.cluster_size();
-        self.storage.write_zeroes(offset.get(), bytes).await?;
-        let mut moved = self.l1.moved_to(offset, n_entries);
-        moved.write_dirty(&self.storage).await?;
-        self.storage.flush().await?;
-        Ok(moved)
-    }
-
-    /// Releases the clusters of the L1 table, which has been replaced.
-    fn give_up_l1(&mut self) {
-        let Header { l1, .. } = &self.header;
-        if l1.count > 0 {
-            let end = HostOffset::new(l1.offset.get() + u64::from(l1.count) * 8);
-            self.release_bytes(l1.offset, end);
-        }
     }
 }

@@ -136,7 +136,7 @@ fn holds_nothing(run: &MapRun) -> bool {
 }
 
 /// Replaces mappings that need no cluster of their own.
-pub(super) async fn replace(
+pub(in crate::io) async fn replace(
     meta: &mut Meta,
     first: GuestCluster,
     n_clusters: u64,

@@ -13,4 +13,5 @@ mod power_cut;
 mod robust;
 mod schedule;
 mod subclusters;
+mod snapshots;
 mod support;

@@ -45,6 +45,8 @@ pub struct NewSnapshot {
     pub date_seconds: u32,
     /// Creation time: nanoseconds within the second.
     pub date_nanoseconds: u32,
+    /// The guest's instruction count, if it is known.
+    pub icount: Option<u64>,
 }
 
 /// How a snapshot is looked for.

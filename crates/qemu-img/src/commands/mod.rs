@@ -5,6 +5,8 @@ mod check;
 mod convert;
 mod create;
 mod info;
+mod resize;
+mod snapshot;
 
 use crate::failure::CommandResult;
 
@@ -31,4 +33,12 @@ impl Command {
 }
 
 /// All commands there are, by name.
-pub(crate) const ALL: &[Command] = &[bench::COMMAND, check::COMMAND, convert::COMMAND, create::COMMAND, info::COMMAND];
+pub(crate) const ALL: &[Command] = &[
+    bench::COMMAND,
+    check::COMMAND,
+    convert::COMMAND,
+    create::COMMAND,
+    info::COMMAND,
+    resize::COMMAND,
+    snapshot::COMMAND,
+];

@@ -135,11 +135,7 @@ impl ImageInfo {
         if let Some(format) = info.backing_format.as_ref().filter(|_| info.backing_filename.is_some()) {
             line(format!("backing file format: {}", escape(format)));
         }
-        if !info.snapshots.is_empty() {
-            line("Snapshot list:".to_owned());
-            line(snapshot_row(["ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"]));
-            info.snapshots.iter().for_each(|snapshot| line(snapshot_human(snapshot)));
-        }
+        snapshot_list(&info.snapshots).into_iter().for_each(line);
     }
 }
 
@@ -201,6 +197,15 @@ fn snapshot_json(snapshot: &SnapshotInfo) -> Json {
         ("vm-state-size", Some(Json::Int(snapshot.vm_state_bytes))),
     ];
     Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+/// The lines that list snapshots for people; none if there are none.
+pub(crate) fn snapshot_list(snapshots: &[SnapshotInfo]) -> Vec<String> {
+    if snapshots.is_empty() {
+        return Vec::new();
+    }
+    let head = ["Snapshot list:".to_owned(), snapshot_row(["ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"])];
+    head.into_iter().chain(snapshots.iter().map(snapshot_human)).collect()
 }
 
 fn snapshot_row([id, tag, vm_size, date, vm_clock, icount]: [&str; 6]) -> String {

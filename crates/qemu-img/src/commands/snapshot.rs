@@ -1,0 +1,231 @@
+//! `qemu-img snapshot`: lists, makes, applies and deletes internal snapshots.
+//!
+//! QEMU: `img_snapshot` (qemu-img.c)
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use qemu_block::error::BlockError;
+use qemu_block::manage::{NewSnapshot, SnapshotSelector};
+use qemu_block::node::Node;
+use qemu_block::types::OpenFlags;
+
+use super::Command;
+use crate::cli::common::{ImageArg, one_filename, refuse_object};
+use crate::cli::getopt::{Flag, Parser};
+use crate::cli::program;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::image_info::snapshot_list;
+use crate::output::messages;
+use crate::session::Session;
+
+/// The command.
+pub(crate) const COMMAND: Command = Command {
+    name: "snapshot",
+    summary: "Lists, makes, applies or deletes internal snapshots of an image.",
+    synopsis: "[--object OBJDEF] [-q] [-f FMT | --image-opts] [-U] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] \
+               FILENAME",
+    run,
+};
+
+const OPTIONS: &str = "\
+  -h, --help           print this text
+  -q, --quiet          print nothing but errors
+  -f, --format FMT     the image's format; recognised by its content if not given
+      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
+  -U, --force-share    open the image even if another process is writing to it; to list only
+      --object OBJDEF  not supported yet
+  -l, --list           list the snapshots, which is what happens if nothing else is asked for
+  -c SNAPSHOT          make a snapshot of this name
+  -a SNAPSHOT          make the disk what it was at the snapshot with this number or name
+  -d SNAPSHOT          delete the first snapshot of this name
+  FILENAME             the image
+";
+
+/// Names are cut to this many bytes, as the reference does.
+const NAME_BYTES_MAX: usize = 255;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Format,
+    Object,
+    ImageOpts,
+    ForceShare,
+    List,
+    Create,
+    Apply,
+    Delete,
+}
+
+/// The long names of the actions take no value in the reference's 10.0, so that they cannot be used; here they do.
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
+    Flag::value(Id::Format, Some('f'), &["format"]),
+    Flag::value(Id::Object, None, &["object"]),
+    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
+    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::switch(Id::List, Some('l'), &["list"]),
+    Flag::value(Id::Create, Some('c'), &["create"]),
+    Flag::value(Id::Apply, Some('a'), &["apply"]),
+    Flag::value(Id::Delete, Some('d'), &["delete"]),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    List,
+    Create(String),
+    Apply(String),
+    Delete(String),
+}
+
+#[derive(Debug)]
+struct Arguments {
+    image: ImageArg,
+    action: Action,
+}
+
+/// The arguments; none when the user asks for help.
+fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+    let mut image = ImageArg::default();
+    let mut action = None;
+    while let Some(given) = parser.next()? {
+        let wanted = match given.id {
+            Id::Help => return Ok(None),
+            Id::Quiet => continue,
+            Id::Format => {
+                image.format = Some(given.value);
+                continue;
+            }
+            Id::Object => return Err(refuse_object(&given.value)),
+            Id::ImageOpts => {
+                image.image_opts = true;
+                continue;
+            }
+            Id::ForceShare => {
+                image.force_share = true;
+                continue;
+            }
+            Id::List => Action::List,
+            Id::Create => Action::Create(given.value),
+            Id::Apply => Action::Apply(given.value),
+            Id::Delete => Action::Delete(given.value),
+        };
+        if action.replace(wanted).is_some() {
+            return Err(Failure::usage(COMMAND.name, "Cannot mix '-l', '-a', '-c', '-d'"));
+        }
+    }
+    image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    image.check_exclusive("--format")?;
+    Ok(Some(Arguments { image, action: action.unwrap_or(Action::List) }))
+}
+
+fn run(words: Vec<String>) -> CommandResult {
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let session = Session::new()?;
+    session.block_on(act(&session, &arguments))
+}
+
+async fn act(session: &Session, arguments: &Arguments) -> CommandResult {
+    let Arguments { image, action } = arguments;
+    let flags = if *action == Action::List { OpenFlags::empty() } else { OpenFlags::WRITE };
+    let node = session.open_image(image, flags | OpenFlags::UNMAP).await?;
+    let done = match action {
+        Action::List => list(&node).await,
+        Action::Create(name) => create(&node, name).await,
+        Action::Apply(name) => apply(&node, name).await,
+        Action::Delete(name) => delete(&node, name).await,
+    };
+    let closed = node.close().await;
+    done?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", image.name), &error))?;
+    Ok(Outcome::Success)
+}
+
+async fn list(node: &Node) -> Result<(), Failure> {
+    let Some(snapshots) = node.snapshots() else { return Ok(()) };
+    let snapshots = snapshots.list().await;
+    let snapshots = snapshots.map_err(|error| Failure::block("Could not list the snapshots", &error))?;
+    messages::print(&snapshot_list(&snapshots).into_iter().map(|line| line + "\n").collect::<String>())
+}
+
+async fn create(node: &Node, name: &str) -> Result<(), Failure> {
+    let failed = |reason: String| Failure::new(format!("Could not create snapshot '{name}': {reason}"));
+    let Some(snapshots) = node.snapshots() else { return Err(failed("Operation not supported".to_owned())) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let new = NewSnapshot {
+        name: cut(name).to_owned(),
+        // The format has 32 bits for it, until 2106.
+        date_seconds: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
+        date_nanoseconds: now.subsec_micros() * 1000,
+        // The reference stores a count of zero, although there is no machine.
+        icount: Some(0),
+    };
+    snapshots.create(new).await.map(drop).map_err(|error| failed(error.errno_text()))
+}
+
+async fn apply(node: &Node, name: &str) -> Result<(), Failure> {
+    let failed = |reason: String| Failure::new(format!("Could not apply snapshot '{name}': {reason}"));
+    let Some(snapshots) = node.snapshots() else {
+        return Err(failed("Block driver does not support snapshots".to_owned()));
+    };
+    let reason = |error: BlockError| match error.errno() {
+        // What is in the way says so itself.
+        libc::EBUSY => error.chain(),
+        _ => format!("Failed to load snapshot: {}", error.errno_text()),
+    };
+    snapshots.apply(&SnapshotSelector::Any(name.to_owned())).await.map_err(|error| failed(reason(error)))
+}
+
+/// Deletes the first snapshot of a name; unlike the other actions, the reference's takes no number.
+async fn delete(node: &Node, name: &str) -> Result<(), Failure> {
+    let failed = |reason: String| Failure::new(format!("Could not delete snapshot '{name}': {reason}"));
+    let not_found = || failed("snapshot not found".to_owned());
+    let Some(snapshots) = node.snapshots() else { return Err(not_found()) };
+    let selector = SnapshotSelector::Exact { id: None, name: Some(name.to_owned()) };
+    match snapshots.delete(&selector).await {
+        Err(error) if error.errno() == libc::ENOENT => Err(not_found()),
+        deleted => deleted.map_err(|error| failed(error.chain())),
+    }
+}
+
+/// The first part of a name, as long as names can be.
+fn cut(name: &str) -> &str {
+    let mut end = name.len().min(NAME_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Option<Arguments>, Failure> {
+        parse(line.split_whitespace().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn one_action_at_a_time() {
+        for (line, action) in [
+            ("a", Action::List),
+            ("-l a", Action::List),
+            ("-c x a", Action::Create("x".to_owned())),
+            ("a -dx", Action::Delete("x".to_owned())),
+            ("--apply=x a", Action::Apply("x".to_owned())),
+        ] {
+            assert_eq!(parse_line(line).expect("valid").expect("no help").action, action, "{line}");
+        }
+        let Err(Failure::Text(text)) = parse_line("-l -c x a") else { panic!("accepted") };
+        assert!(text.starts_with("qemu-img: Cannot mix '-l', '-a', '-c', '-d'\n"), "{text}");
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"ü".repeat(200)).len(), 254);
+    }
+}
