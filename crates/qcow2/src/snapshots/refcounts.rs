@@ -78,12 +78,12 @@ fn references_in(entries: &[u8], at: HostOffset, layout: L2Layout) -> Result<Vec
         _ => runs.push(Run { start, count: ClusterCount::new(count) }),
     };
     for (index, raw) in entries.chunks_exact(layout.entry_bytes()).enumerate() {
-        let entry = entry_at(raw, layout);
+        let entry = entry_at(raw);
         match entry.decode(layout).map_err(|flaw| flaw.at(TableKind::L2, at.get(), index, entry.raw()))? {
-            L2Mapping::Unallocated | L2Mapping::Zero { host: None, .. } | L2Mapping::Mixed { host: None, .. } => {}
-            L2Mapping::Standard { host, .. }
-            | L2Mapping::Zero { host: Some(host), .. }
-            | L2Mapping::Mixed { host: Some(host), .. } => push(geo.host_cluster(host), 1),
+            L2Mapping::Unallocated | L2Mapping::Zero { host: None, .. } => {}
+            L2Mapping::Standard { host, .. } | L2Mapping::Zero { host: Some(host), .. } => {
+                push(geo.host_cluster(host), 1);
+            }
             L2Mapping::Compressed(extent) => {
                 let first = geo.host_cluster(extent.host);
                 let last = geo.host_cluster(HostOffset::new(extent.end().get().saturating_sub(1)));
@@ -94,18 +94,14 @@ fn references_in(entries: &[u8], at: HostOffset, layout: L2Layout) -> Result<Vec
     Ok(runs)
 }
 
-fn entry_at(raw: &[u8], layout: L2Layout) -> L2Entry {
-    layout.load(raw).unwrap_or(L2Entry::UNALLOCATED)
+fn entry_at(raw: &[u8]) -> L2Entry {
+    L2Entry::from_raw(raw.first_chunk().map_or(0, |raw| u64::from_be_bytes(*raw)))
 }
 
 /// The host cluster of an entry that has a "copied" flag, and the flag.
 fn copied_of(entry: L2Entry, layout: L2Layout) -> Option<(HostOffset, bool)> {
     match entry.decode(layout) {
-        Ok(
-            L2Mapping::Standard { host, copied }
-            | L2Mapping::Zero { host: Some(host), copied }
-            | L2Mapping::Mixed { host: Some(host), copied, .. },
-        ) => Some((host, copied)),
+        Ok(L2Mapping::Standard { host, copied } | L2Mapping::Zero { host: Some(host), copied }) => Some((host, copied)),
         _ => None,
     }
 }
@@ -178,7 +174,7 @@ impl Meta {
             let layout = self.layout;
             let has_flags = content
                 .chunks_exact(layout.entry_bytes())
-                .any(|raw| copied_of(entry_at(raw, layout), layout).is_some_and(|(_, copied)| copied));
+                .any(|raw| copied_of(entry_at(raw), layout).is_some_and(|(_, copied)| copied));
             let entry = if has_flags {
                 self.copy_with_flags(content, |_| false).await?
             } else {
@@ -201,7 +197,7 @@ impl Meta {
             let layout = self.layout;
             let is_single = |index: usize| single.get(index).copied().unwrap_or(false);
             let mut flags =
-                content.chunks_exact(layout.entry_bytes()).map(|raw| copied_of(entry_at(raw, layout), layout)).enumerate();
+                content.chunks_exact(layout.entry_bytes()).map(|raw| copied_of(entry_at(raw), layout)).enumerate();
             let entry = if flags.any(|(index, flag)| flag.is_some_and(|(_, copied)| copied != is_single(index))) {
                 self.drop_references_of(self.run_of_table(*table), 1).await?;
                 self.copy_with_flags(content, is_single).await?
@@ -218,7 +214,7 @@ impl Meta {
     async fn single_clusters(&mut self, entries: &[u8]) -> Result<Vec<bool>> {
         let mut single = Vec::with_capacity(entries.len() / self.layout.entry_bytes());
         for raw in entries.chunks_exact(self.layout.entry_bytes()) {
-            single.push(match copied_of(entry_at(raw, self.layout), self.layout) {
+            single.push(match copied_of(entry_at(raw), self.layout) {
                 Some((host, _)) => self.refcount(self.geo.host_cluster(host)).await? == 1,
                 None => false,
             });
@@ -229,7 +225,7 @@ impl Meta {
     /// Writes an L2 table of the active state's own, with flags as `is_single` says; returns its L1 entry.
     async fn copy_with_flags(&mut self, mut entries: IoBuf, is_single: impl Fn(usize) -> bool) -> Result<L1Entry> {
         for (index, raw) in entries.chunks_exact_mut(self.layout.entry_bytes()).enumerate() {
-            let entry = entry_at(raw, self.layout);
+            let entry = entry_at(raw);
             if copied_of(entry, self.layout).is_some()
                 && let Some(word) = raw.first_chunk_mut()
             {
