@@ -102,12 +102,6 @@ impl L2Layout {
         self.geometry
     }
 
-    /// Bytes of an entry.
-    #[must_use]
-    pub fn entry_bytes(self) -> usize {
-        8
-    }
-
     /// Compressed clusters start below this offset: bits that the descriptor has for it, at most 56.
     #[must_use]
     pub fn compressed_offset_end(self) -> HostOffset {

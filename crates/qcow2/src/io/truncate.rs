@@ -1,8 +1,8 @@
 //! Changing the size of the virtual disk.
 //!
 //! Nobody sees what lies past the end of the disk. So a disk that grows gets a new part that reads as zeros first, and the
-//! new part shows only once that is durable; a disk that shrinks loses its end and everything mapped there by one write
-//! of the header.
+//! new part shows only once that is durable; a disk that shrinks has its new size first, and then gives up what is mapped
+//! past it.
 
 mod grow;
 mod preallocate;

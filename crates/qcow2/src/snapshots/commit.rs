@@ -13,20 +13,20 @@ use crate::overlap::Region;
 use crate::units::HostOffset;
 
 /// What the image is to be.
-pub(crate) struct Plan {
-    pub(crate) virtual_size: u64,
+pub(super) struct Plan {
+    pub(super) virtual_size: u64,
     /// The active L1 table, if it is another one than before. It belongs to nobody yet, and its clusters read as zeros.
-    pub(crate) l1: Option<EntryTable>,
+    pub(super) l1: Option<EntryTable>,
     /// Whether the active L1 table that there was now belongs to a snapshot.
-    pub(crate) l1_is_kept: bool,
+    pub(super) l1_is_kept: bool,
     /// All snapshots; those that the table on disk has if nothing changes about them.
-    pub(crate) snapshots: Snapshots,
-    pub(crate) table_changes: bool,
+    pub(super) snapshots: Snapshots,
+    pub(super) table_changes: bool,
 }
 
 impl Meta {
     /// Clusters for a new L1 table, which read as zeros.
-    pub(crate) async fn place_for_l1(&mut self, n_entries: usize) -> Result<HostOffset> {
+    pub(super) async fn place_for_l1(&mut self, n_entries: usize) -> Result<HostOffset> {
         if n_entries == 0 {
             return Ok(HostOffset::ZERO);
         }
@@ -38,7 +38,7 @@ impl Meta {
     }
 
     /// Carries the plan out. When this fails the caller abandons the new view.
-    pub(crate) async fn commit_snapshots(&mut self, plan: Plan) -> Result<()> {
+    pub(super) async fn commit_snapshots(&mut self, plan: Plan) -> Result<()> {
         let old_l1 = self.header.l1;
         let snapshots = if plan.table_changes {
             if let Some(run) =

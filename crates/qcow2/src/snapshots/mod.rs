@@ -33,22 +33,21 @@ use qemu_util::sync::CoMutexGuard;
 use crate::format::snapshot::SnapshotEntry;
 use crate::image::Image;
 use crate::meta::Meta;
-pub(crate) use commit::Plan;
-pub(crate) use refcounts::{Change, Tables, tables_of};
+pub(crate) use refcounts::references_in;
 pub(crate) use table::{read_snapshot_table, read_snapshots};
 
 /// Bytes by which an entry can become longer when it is written anew: its extra data.
 const ENTRY_GROWTH_MAX: u64 = 24;
 
 /// The snapshots of an image, as read from its table.
-pub(crate) struct Snapshots {
+struct Snapshots {
     entries: Vec<SnapshotEntry>,
     /// The bytes of the image file that the table occupies.
     place: Range<u64>,
 }
 
 impl Snapshots {
-    pub(crate) async fn read(meta: &Meta) -> Result<Self> {
+    async fn read(meta: &Meta) -> Result<Self> {
         let (entries, place) = read_snapshot_table(meta.storage.node(), &meta.header).await?;
         Ok(Self { entries, place })
     }

@@ -20,7 +20,7 @@ use crate::overlap::Region;
 use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
 
 /// The L2 tables of a state, in the order of the file, and how many L1 entries name each.
-pub(crate) type Tables = BTreeMap<HostOffset, u64>;
+pub(super) type Tables = BTreeMap<HostOffset, u64>;
 
 /// The L1 entries of a new active state, by the L2 tables that another state's entries name.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Successors {
 
 /// What becomes of the references of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(super) enum Change {
     /// Another state has them, too.
     Add,
     /// They are given up.
@@ -54,7 +54,7 @@ pub(crate) enum Change {
 ///
 /// # Errors
 /// When an entry is damaged.
-pub(crate) fn tables_of(l1: &EntryTable, kind: TableKind, layout: L2Layout) -> Result<Tables> {
+pub(super) fn tables_of(l1: &EntryTable, kind: TableKind, layout: L2Layout) -> Result<Tables> {
     let mut tables = Tables::new();
     for (index, raw) in l1.loaded_entries() {
         let table = L1Entry::from_raw(raw).decode(layout.geometry());
@@ -70,40 +70,30 @@ pub(crate) fn tables_of(l1: &EntryTable, kind: TableKind, layout: L2Layout) -> R
 ///
 /// # Errors
 /// When an entry is damaged.
-fn references_in(entries: &[u8], at: HostOffset, layout: L2Layout) -> Result<Vec<Run>> {
+pub(crate) fn references_in(entries: &[u8], at: HostOffset, layout: L2Layout) -> Result<Vec<Run>> {
     let geo = layout.geometry();
     let mut runs: Vec<Run> = Vec::new();
     let mut push = |start: HostCluster, count: u64| match runs.last_mut() {
         Some(last) if last.end() == start => last.count = ClusterCount::new(last.count.get() + count),
         _ => runs.push(Run { start, count: ClusterCount::new(count) }),
     };
-    for (index, raw) in entries.chunks_exact(layout.entry_bytes()).enumerate() {
-        let entry = entry_at(raw);
-        match entry.decode(layout).map_err(|flaw| flaw.at(TableKind::L2, at.get(), index, entry.raw()))? {
-            L2Mapping::Unallocated | L2Mapping::Zero { host: None, .. } => {}
-            L2Mapping::Standard { host, .. } | L2Mapping::Zero { host: Some(host), .. } => {
-                push(geo.host_cluster(host), 1);
-            }
-            L2Mapping::Compressed(extent) => {
-                let first = geo.host_cluster(extent.host);
-                let last = geo.host_cluster(HostOffset::new(extent.end().get().saturating_sub(1)));
-                push(first, last.get().saturating_sub(first.get()) + 1);
-            }
+    for (index, entry) in layout.entries(entries).enumerate() {
+        let mapping = entry.decode(layout).map_err(|flaw| flaw.at(TableKind::L2, at.get(), index, entry.raw()))?;
+        if let L2Mapping::Compressed(extent) = mapping {
+            let first = geo.host_cluster(extent.host);
+            let last = geo.host_cluster(HostOffset::new(extent.end().get().saturating_sub(1)));
+            push(first, last.get().saturating_sub(first.get()) + 1);
+        } else if let Some(host) = mapping.host() {
+            push(geo.host_cluster(host), 1);
         }
     }
     Ok(runs)
 }
 
-fn entry_at(raw: &[u8]) -> L2Entry {
-    L2Entry::from_raw(raw.first_chunk().map_or(0, |raw| u64::from_be_bytes(*raw)))
-}
-
 /// The host cluster of an entry that has a "copied" flag, and the flag.
 fn copied_of(entry: L2Entry, layout: L2Layout) -> Option<(HostOffset, bool)> {
-    match entry.decode(layout) {
-        Ok(L2Mapping::Standard { host, copied } | L2Mapping::Zero { host: Some(host), copied }) => Some((host, copied)),
-        _ => None,
-    }
+    // Compressed clusters have none.
+    entry.decode(layout).ok()?.host().map(|host| (host, entry.is_copied()))
 }
 
 impl Meta {
@@ -138,7 +128,7 @@ impl Meta {
     }
 
     /// Changes the counts of everything that the L2 table at `table`, with these entries, refers to.
-    pub(crate) async fn change_references_in(
+    pub(super) async fn change_references_in(
         &mut self,
         table: HostOffset,
         entries: &[u8],
@@ -155,7 +145,7 @@ impl Meta {
     }
 
     /// Drops all references of a state's L2 tables, and those to the tables.
-    pub(crate) async fn drop_tree(&mut self, tables: &Tables) -> Result<()> {
+    pub(super) async fn drop_tree(&mut self, tables: &Tables) -> Result<()> {
         for (table, times) in tables {
             let entries = self.read_l2_table(*table).await?;
             self.change_references_in(*table, &entries, *times, Change::Drop).await?;
@@ -172,9 +162,9 @@ impl Meta {
             let content = self.read_l2_table(*table).await?;
             self.change_references_in(*table, &content, 1, Change::Add).await?;
             let layout = self.layout;
-            let has_flags = content
-                .chunks_exact(layout.entry_bytes())
-                .any(|raw| copied_of(entry_at(raw), layout).is_some_and(|(_, copied)| copied));
+            let mut flags = layout.entries(&content).filter_map(|entry| copied_of(entry, layout));
+            let has_flags = flags.any(|(_, copied)| copied);
+            drop(flags);
             let entry = if has_flags {
                 self.copy_with_flags(content, |_| false).await?
             } else {
@@ -196,9 +186,10 @@ impl Meta {
             let single = self.single_clusters(&content).await?;
             let layout = self.layout;
             let is_single = |index: usize| single.get(index).copied().unwrap_or(false);
-            let mut flags =
-                content.chunks_exact(layout.entry_bytes()).map(|raw| copied_of(entry_at(raw), layout)).enumerate();
-            let entry = if flags.any(|(index, flag)| flag.is_some_and(|(_, copied)| copied != is_single(index))) {
+            let mut flags = layout.entries(&content).map(|entry| copied_of(entry, layout)).enumerate();
+            let has_wrong = flags.any(|(index, flag)| flag.is_some_and(|(_, copied)| copied != is_single(index)));
+            drop(flags);
+            let entry = if has_wrong {
                 self.drop_references_of(self.run_of_table(*table), 1).await?;
                 self.copy_with_flags(content, is_single).await?
             } else {
@@ -212,9 +203,10 @@ impl Meta {
 
     /// For each entry of an L2 table, whether it has a flag and its cluster exactly one reference.
     async fn single_clusters(&mut self, entries: &[u8]) -> Result<Vec<bool>> {
-        let mut single = Vec::with_capacity(entries.len() / self.layout.entry_bytes());
-        for raw in entries.chunks_exact(self.layout.entry_bytes()) {
-            single.push(match copied_of(entry_at(raw), self.layout) {
+        let mut single = Vec::with_capacity(entries.len() / self.layout.entry_len());
+        let layout = self.layout;
+        for entry in layout.entries(entries) {
+            single.push(match copied_of(entry, layout) {
                 Some((host, _)) => self.refcount(self.geo.host_cluster(host)).await? == 1,
                 None => false,
             });
@@ -224,19 +216,13 @@ impl Meta {
 
     /// Writes an L2 table of the active state's own, with flags as `is_single` says; returns its L1 entry.
     async fn copy_with_flags(&mut self, mut entries: IoBuf, is_single: impl Fn(usize) -> bool) -> Result<L1Entry> {
-        for (index, raw) in entries.chunks_exact_mut(self.layout.entry_bytes()).enumerate() {
-            let entry = entry_at(raw);
-            if copied_of(entry, self.layout).is_some()
-                && let Some(word) = raw.first_chunk_mut()
-            {
-                *word = entry.with_copied(is_single(index)).raw().to_be_bytes();
+        let layout = self.layout;
+        for (index, bytes) in entries.chunks_exact_mut(layout.entry_len()).enumerate() {
+            let entry = layout.load(bytes).unwrap_or_default();
+            if copied_of(entry, layout).is_some() {
+                layout.store(bytes, entry.with_copied(is_single(index)));
             }
         }
-        self.write_new_table(entries).await
-    }
-
-    /// Writes an L2 table of the active state's own; returns its L1 entry.
-    pub(crate) async fn write_new_table(&mut self, entries: IoBuf) -> Result<L1Entry> {
         let run = self.allocate(ClusterCount::ONE).await?.run;
         let offset = self.geo.host_start(run.start);
         self.storage.write(offset.get(), entries).await?;
@@ -245,7 +231,7 @@ impl Meta {
     }
 
     /// The cluster of an L2 table.
-    pub(crate) fn run_of_table(&self, table: HostOffset) -> Run {
+    pub(super) fn run_of_table(&self, table: HostOffset) -> Run {
         Run { start: self.geo.host_cluster(table), count: ClusterCount::ONE }
     }
 

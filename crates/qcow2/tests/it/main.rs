@@ -12,6 +12,7 @@ mod mem;
 mod power_cut;
 mod robust;
 mod schedule;
-mod subclusters;
 mod snapshots;
+mod subclusters;
 mod support;
+mod truncate;

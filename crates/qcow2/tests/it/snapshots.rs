@@ -86,7 +86,9 @@ fn change_everything(bench: &MemBench, seed: u8) {
 
 #[test]
 fn snapshots_of_the_reference_survive_our_writes() {
-    for options in ["cluster_size=64k", "cluster_size=4k,refcount_bits=64", "cluster_size=512", "compat=0.10"] {
+    for options in
+        ["cluster_size=64k", "cluster_size=4k,refcount_bits=64", "cluster_size=512", "compat=0.10", "extended_l2=on"]
+    {
         let bench = MemBench::from_reference(&[
             &["create", "-q", "-f", "qcow2", "-o", options, "IMAGE", "1M"],
             &["io", "write -P 1 0 1M", "write -z -u 64k 64k"],
@@ -108,7 +110,9 @@ fn snapshots_of_the_reference_survive_our_writes() {
 
 #[test]
 fn our_snapshots_survive_writes_of_the_reference() {
-    for options in ["cluster_size=64k", "cluster_size=4k,refcount_bits=8", "cluster_size=512", "compat=0.10"] {
+    for options in
+        ["cluster_size=64k", "cluster_size=4k,refcount_bits=8", "cluster_size=512", "compat=0.10", "extended_l2=on"]
+    {
         let bench = MemBench::with_image(options, M);
         change_everything(&bench, 10);
         let first = content(&bench, None);
@@ -263,6 +267,7 @@ fn random_requests_and_snapshots_agree_with_a_model() {
         ("cluster_size=4k", 4096),
         ("cluster_size=16k,refcount_bits=8", 16 << 10),
         ("compat=0.10,cluster_size=1k", 1024),
+        ("extended_l2=on,cluster_size=16k", 16 << 10),
     ];
     for (options, cluster) in cases {
         for seed in [3, 1234, 987_654_321] {
@@ -485,4 +490,20 @@ fn a_change_that_is_given_up_does_no_harm() {
             }
         }
     }
+}
+
+#[test]
+fn a_snapshot_table_of_the_reference_may_end_the_file() {
+    let bench = MemBench::from_reference(&[
+        &["create", "-q", "-f", "qcow2", "-o", "compat=0.10", "IMAGE", "1M"],
+        &["snapshot", "-c", "first", "IMAGE"],
+        &["snapshot", "-c", "second", "IMAGE"],
+    ]);
+    let at = bench.number_at(64);
+    assert!(bench.disk().len() < at + 160, "the last entry is not padded");
+    let node = bench.writable();
+    assert_eq!(list(&node).len(), 2);
+    block_on(delete(&node, "first")).expect("deleted");
+    block_on(node.close()).expect("closed");
+    bench.assert_clean();
 }

@@ -4,3 +4,4 @@ pub(crate) mod common;
 pub(crate) mod getopt;
 pub(crate) mod number;
 pub(crate) mod program;
+pub(crate) mod snapshot;

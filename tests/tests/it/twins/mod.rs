@@ -9,6 +9,8 @@ mod convert;
 mod create;
 mod errors;
 mod info;
+mod resize;
+mod snapshot;
 
 use std::collections::BTreeSet;
 use std::fs;

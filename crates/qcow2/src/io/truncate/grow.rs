@@ -112,7 +112,10 @@ impl Image {
 }
 
 /// Unmaps as many clusters from `first` on as is worth one hold of the lock; returns the first one that is left.
-async fn unmap_batch(meta: &mut Meta, first: GuestCluster, end: GuestCluster) -> Result<GuestCluster> {
+pub(super) async fn unmap_batch(meta: &mut Meta, first: GuestCluster, end: GuestCluster) -> Result<GuestCluster> {
+    if meta.too_much_released() {
+        meta.flush().await?;
+    }
     let runs = meta.lookup_batch(first, end).await?;
     for run in runs.iter().filter(|run| run.mapping != L2Mapping::Unallocated) {
         replace(meta, run.start, run.n_clusters, |_| L2Entry::UNALLOCATED).await?;
@@ -131,7 +134,7 @@ enum Growth {
 
 impl Meta {
     /// Makes everything so far durable, and then the new size.
-    async fn commit_size(&mut self, len: u64) -> Result<()> {
+    pub(super) async fn commit_size(&mut self, len: u64) -> Result<()> {
         self.flush().await?;
         self.storage.commit_header(HEADER_SIZE_FIELD, &len.to_be_bytes()).await?;
         self.header.virtual_size = len;

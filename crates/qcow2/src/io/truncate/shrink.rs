@@ -1,14 +1,19 @@
 //! Shrinking.
+//!
+//! The new size is durable first: nobody sees what is mapped past it, and a disk that grows again unmaps it before it
+//! shows. Only then mappings are given up, and with them the clusters, so that no power cut takes data from a disk that
+//! still has its old size.
 
 use qemu_block::error::Result;
 use qemu_block::io::RangeMode;
 use qemu_block::types::PreallocMode;
 
+use super::grow::unmap_batch;
 use crate::error::TableKind;
 use crate::format::l1::L1Entry;
 use crate::image::Image;
 use crate::meta::Meta;
-use crate::snapshots::{Change, Plan, Snapshots, Tables, tables_of};
+use crate::snapshots::references_in;
 use crate::units::{GuestOffset, HostCluster};
 
 impl Image {
@@ -17,18 +22,11 @@ impl Image {
         let start = self.geo.round_down(len);
         let _past_the_end = self.ranges.lock(start..u64::MAX, RangeMode::Exclusive).await;
         let mut meta = self.meta.lock().await;
-        let whole = meta.storage.begin_change();
-        let mut done = meta.shrink(len).await;
-        if done.is_err() {
-            meta.abandon_shadow().await;
-        } else {
-            self.set_size(len);
-            done = meta.flush().await;
-        }
+        let mut done = meta.commit_size(len).await;
         if done.is_ok() {
-            done = meta.cut_file().await;
+            self.set_size(len);
+            done = meta.unmap_past(len).await;
         }
-        whole.finish();
         match done {
             Ok(()) => Ok(()),
             Err(error) => Err(self.note_failure(&mut meta, error).await),
@@ -37,51 +35,41 @@ impl Image {
 }
 
 impl Meta {
-    async fn shrink(&mut self, len: u64) -> Result<()> {
-        let snapshots = Snapshots::read(self).await?;
+    /// Gives up everything that is mapped past a disk of `len` bytes, and the end of the file if nothing is left there.
+    async fn unmap_past(&mut self, len: u64) -> Result<()> {
+        let n_kept = usize::try_from(self.geo.l1_entries_for(len)).unwrap_or(usize::MAX);
+        let end = self.geo.guest_cluster(GuestOffset::new(self.geo.round_up(len).unwrap_or(len)));
+        let table_end = self.geo.guest_cluster(self.geo.join(n_kept, 0));
+        let mut at = end;
+        while at < table_end {
+            at = unmap_batch(self, at, table_end).await?;
+        }
         self.load_all_l1().await?;
-        let n_kept = usize::try_from(self.geo.l1_entries_for(len)).expect("no more than there are");
-        let lost = self.l1.moved_with(self.l1.offset(), self.l1.n_entries(), |i, raw| if i < n_kept { 0 } else { raw });
-        let lost: Tables = tables_of(&lost, TableKind::ActiveL1, self.layout)?;
-        let l1_clusters = self.geo.table_clusters(n_kept as u64).get();
-        self.begin_shadow(l1_clusters + 1).await?;
-        self.drop_tree(&lost).await?;
-        lost.keys().for_each(|table| self.regions.remove_table(*table));
-        let last = self.cut_last_table(len).await?;
-        let place = self.place_for_l1(n_kept).await?;
-        let l1 = self.l1.moved_with(place, n_kept, |i, raw| match &last {
-            Some((index, entry)) if *index == i => entry.raw(),
-            _ if i < n_kept => raw,
-            _ => 0,
-        });
-        let plan = Plan { virtual_size: len, l1: Some(l1), l1_is_kept: false, snapshots, table_changes: false };
-        self.commit_snapshots(plan).await
+        let lost: Vec<usize> = self.l1.loaded_entries().map(|(index, _)| index).filter(|i| *i >= n_kept).collect();
+        for index in lost {
+            if self.too_much_released() {
+                self.flush().await?;
+            }
+            self.give_up_table(index).await?;
+        }
+        self.flush().await?;
+        self.cut_file().await
     }
 
-    /// Replaces the L2 table in which a disk of `len` bytes ends by one that maps nothing past the end; returns its index
-    /// and its new L1 entry, unless there is nothing to do.
-    async fn cut_last_table(&mut self, len: u64) -> Result<Option<(usize, L1Entry)>> {
-        let end = self.geo.guest_cluster(GuestOffset::new(self.geo.round_up(len).unwrap_or(len)));
-        let position = self.geo.split(self.geo.guest_start(end));
-        if position.l2_index == 0 {
-            return Ok(None);
-        }
-        let raw = self.l1.entry(position.l1_index);
+    /// Gives up an L2 table and everything that it maps.
+    async fn give_up_table(&mut self, index: usize) -> Result<()> {
+        let raw = self.l1.entry(index);
         let table = L1Entry::from_raw(raw).decode(self.geo);
-        let table =
-            table.map_err(|flaw| flaw.at(TableKind::ActiveL1, self.l1.offset().get(), position.l1_index, raw))?;
-        let Some(table) = table else { return Ok(None) };
-        let mut entries = self.read_l2_table(table).await?;
-        let lost = &mut entries[position.l2_index * self.layout.entry_bytes()..];
-        if qemu_util::zero::is_zero(lost) {
-            return Ok(None);
+        let table = table.map_err(|flaw| flaw.at(TableKind::ActiveL1, self.l1.offset().get(), index, raw))?;
+        if let Some(table) = table {
+            let entries = self.read_l2_table(table).await?;
+            references_in(&entries, table, self.layout)?.into_iter().for_each(|run| self.releases.push(run));
+            self.release_cluster(table);
+            self.l2.forget(table, self.geo.cluster_len());
+            self.regions.remove_table(table);
         }
-        let given_up = lost.to_vec();
-        lost.fill(0);
-        self.change_references_in(table, &given_up, 1, Change::Drop).await?;
-        self.drop_references_of(self.run_of_table(table), 1).await?;
-        self.regions.remove_table(table);
-        Ok(Some((position.l1_index, self.write_new_table(entries).await?)))
+        self.l1.put(index, 0);
+        Ok(())
     }
 
     /// Gives back the end of the image file, in which no cluster is in use.

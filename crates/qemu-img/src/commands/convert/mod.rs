@@ -58,7 +58,7 @@ const REQUEST_MAX: u64 = 2 * MIB;
 pub(crate) const COMMAND: Command = Command {
     name: "convert",
     summary: "Copies images into another image, converting the format",
-    synopsis: "[-f FMT | --image-opts] [-T CACHE] [-U] [-O FMT | --target-image-opts] [-o OPTIONS] [-t CACHE] \
+    synopsis: "[-f FMT | --image-opts] [-T CACHE] [-U] [-l SNAPSHOT] [-O FMT | --target-image-opts] [-o OPTIONS] [-t CACHE] \
                [-B BACKING [-F BACKING_FMT]] [-c] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
                [-p] [-q] SOURCE... TARGET",
     run,
@@ -70,6 +70,8 @@ const OPTIONS: &str = "\
       --image-opts                SOURCE is a list of options, not a name
   -T, --source-cache CACHE        how the sources are cached (writeback)
   -U, --force-share               read the sources although others may write to them
+  -l, --snapshot SNAPSHOT         read this internal snapshot of the source: a name or number, or
+                                  snapshot.id=ID,snapshot.name=NAME
       --salvage                   take what cannot be read for zeros
   -O, --output-format FMT         the format of the target (raw)
       --target-image-opts         TARGET is a list of options, not a name; needs -n
@@ -116,7 +118,10 @@ async fn convert_with_progress(session: &Session, arguments: &Arguments) -> Resu
 
 async fn convert(session: &Session, arguments: &Arguments, progress: &Progress) -> Result<(), Failure> {
     let nodes = open_sources(session, arguments).await?;
-    let converted = convert_opened(session, arguments, &nodes, progress).await;
+    let converted = match arguments.snapshot.load(&nodes).await {
+        Ok(()) => convert_opened(session, arguments, &nodes, progress).await,
+        Err(failure) => Err(failure),
+    };
     for node in &nodes {
         let closed = node.close().await;
         if let (Ok(()), Err(error)) = (&converted, closed) {

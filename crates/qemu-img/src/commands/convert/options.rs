@@ -7,6 +7,7 @@ use super::source::SECTOR;
 use crate::cli::common::{OptionList, parse_cache, refuse_object};
 use crate::cli::getopt::{Flag, Given, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::snapshot::SnapshotArg;
 use crate::failure::Failure;
 
 /// The largest `-S`, in bytes. QEMU: `MAX_BUF_SECTORS` (qemu-img.c)
@@ -38,6 +39,8 @@ pub(super) enum Request {
 pub(super) struct Arguments {
     /// Names, or option strings, of the sources; at least one.
     pub(super) sources: Vec<String>,
+    /// The snapshot to read instead of a source's present state.
+    pub(super) snapshot: SnapshotArg,
     /// How to open them.
     pub(super) source: SourceArguments,
     /// Name, or option string, of the target.
@@ -181,6 +184,7 @@ struct Raw {
     progress: bool,
     quiet: bool,
     skip_broken_bitmaps: bool,
+    snapshot: SnapshotArg,
     /// Options that are known and not done yet.
     refused: Option<&'static str>,
 }
@@ -212,7 +216,7 @@ impl Raw {
             Id::SourceFormat => self.source_format = Some(value),
             Id::SourceImageOpts => self.source_image_opts = true,
             Id::SourceCache => self.source_cache = Some(value),
-            Id::Snapshot => self.refused = Some("Converting from an internal snapshot (-l)"),
+            Id::Snapshot => self.snapshot.add(&value)?,
             Id::Bitmaps => self.refused = Some("Copying bitmaps (--bitmaps)"),
             Id::SkipBrokenBitmaps => self.skip_broken_bitmaps = true,
             Id::Salvage => self.salvage = true,
@@ -274,6 +278,7 @@ impl Raw {
         let tasks = self.tasks.and_then(|tasks| usize::try_from(tasks).ok()).unwrap_or(TASKS_DEFAULT);
         Ok(Request::Convert(Box::new(Arguments {
             sources: operands,
+            snapshot: self.snapshot,
             source: SourceArguments {
                 format: self.source_format,
                 image_opts: self.source_image_opts,
@@ -441,7 +446,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_yet_is_refused_by_name() {
-        for (line, what) in [("-l s a b", "-l"), ("-r 1M a b", "-r"), ("--bitmaps a b", "--bitmaps")] {
+        for (line, what) in [("-r 1M a b", "-r"), ("--bitmaps a b", "--bitmaps")] {
             let message = message(line);
             assert!(message.contains(what) && message.ends_with("is not supported"), "{message}");
         }
