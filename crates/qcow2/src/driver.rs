@@ -3,8 +3,7 @@
 use qemu_block::aio::CopySource;
 use qemu_block::compressed::CompressedRun;
 use qemu_block::driver::{BlockDriver, BlockOps, CreateRequest, DriverKind, FileIdentity, IoFuture, OpenRequest};
-use qemu_block::error::{BlockError, ErrorKind};
-use qemu_block::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps, cannot_measure};
+use qemu_block::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps};
 use qemu_block::node::{ChildRole, Edge, Node};
 use qemu_block::options::{CreateOption, Options};
 use qemu_block::types::{
@@ -62,8 +61,8 @@ impl BlockDriver for Qcow2Driver {
         crate::amend::AMEND_OPTIONS
     }
 
-    fn measure<'a>(&'a self, _options: Options, _source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
-        Box::pin(async { Err(cannot_measure(self.name())) })
+    fn measure<'a>(&'a self, options: Options, source: Option<&'a Arc<Node>>) -> IoFuture<'a, Measurement> {
+        Box::pin(crate::measure::measure(options, source))
     }
 
     fn create(&self, request: CreateRequest) -> IoFuture<'_, ()> {
@@ -147,17 +146,7 @@ impl BlockOps for Image {
     }
 
     fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
-        Box::pin(async move {
-            self.check_open()?;
-            if fixes != CheckFixes::Nothing {
-                return Err(BlockError::new(ErrorKind::Unsupported, "qcow2: repairs are not supported"));
-            }
-            // What is still in memory would look like damage. A corrupt image is checked as it is on disk.
-            if self.flags.contains(OpenFlags::WRITE) && !self.health.is_corrupt() {
-                self.settle_guest().await?;
-            }
-            crate::check::check(&self.storage, &self.meta.lock().await.header).await
-        })
+        Box::pin(self.check_guest(fixes))
     }
 
     fn snapshots(&self) -> Option<&dyn SnapshotOps> {

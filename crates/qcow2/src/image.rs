@@ -56,13 +56,25 @@ pub(crate) struct Image {
 impl Image {
     /// An image with a validated header.
     pub(crate) fn new(parts: ImageParts) -> Self {
-        let ImageParts { header, storage, backing, services, filename, flags, caches, sparse_storage } = parts;
+        let ImageParts {
+            header,
+            lazy_refcounts,
+            storage,
+            backing,
+            services,
+            filename,
+            flags,
+            caches,
+            sparse_storage,
+        } = parts;
         let health = Arc::new(Health::default());
+        let mut meta = Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches);
+        meta.lazy_refcounts = lazy_refcounts;
         Self {
             geo: header.geometry,
             version: header.version,
             compression: header.compression,
-            meta: CoMutex::new(Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches)),
+            meta: CoMutex::new(meta),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
             size: AtomicU64::new(header.virtual_size),
@@ -165,7 +177,10 @@ impl Image {
         if self.version == Version::V3 {
             meta.header.incompatible |= Incompatible::CORRUPT;
             let word = IoBuf::copy_of(&meta.header.incompatible.bits().to_be_bytes());
-            let marked = self.storage.write(FEATURES_OFFSET, word.into(), WriteFlags::empty()).await;
+            let marked = match self.storage.write(FEATURES_OFFSET, word.into(), WriteFlags::empty()).await {
+                Ok(()) => self.storage.flush().await,
+                Err(error) => Err(error),
+            };
             if let Err(also) = marked {
                 return error.context(format!("qcow2: the image could not be marked corrupt: {also}"));
             }
@@ -183,6 +198,8 @@ impl fmt::Debug for Image {
 /// What an [`Image`] is made of.
 pub(crate) struct ImageParts {
     pub(crate) header: Header,
+    /// Whether refcounts are written late.
+    pub(crate) lazy_refcounts: bool,
     pub(crate) storage: Arc<Node>,
     pub(crate) backing: Option<Arc<Node>>,
     pub(crate) services: Services,

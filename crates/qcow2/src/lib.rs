@@ -75,7 +75,7 @@
 //! |---|---|
 //! | [`units`], [`limits`], [`mod@error`] | offsets, clusters and counts as types; every maximum; what can be wrong |
 //! | [`mod@format`] | bytes on disk to validated values and back, without I/O |
-//! | `create`, `open`, `info` | making images, opening them, telling about them |
+//! | `create`, `open`, `info`, `measure` | making images, opening them, telling about them, and how large they will be |
 //! | `image`, `health` | an open image; whether it may still be written |
 //! | `header_update` | replacing the header of an open image |
 //! | `meta`, `cache` | what the metadata lock protects; tables in memory, and the order in which they are written |
@@ -85,7 +85,7 @@
 //! | `io` | requests: read, write, zero, discard, compressed clusters, resize, flush, close |
 //! | `compress` | deflate and Zstandard |
 //! | `amend` | changing properties of an image that exists |
-//! | `check` | the consistency check |
+//! | `check`, `repair` | the consistency check, and repairing what it finds |
 //! | `snapshots`, `bitmaps` | listing them |
 //!
 //! # Supported
@@ -114,9 +114,11 @@ mod info;
 mod io;
 pub mod limits;
 mod map;
+mod measure;
 mod meta;
 mod open;
 mod overlap;
+mod repair;
 mod snapshots;
 pub mod units;
 

@@ -17,6 +17,9 @@ pub const CLUSTER_SIZE_MIN: u64 = 1 << CLUSTER_BITS_MIN;
 /// Largest cluster in bytes.
 pub const CLUSTER_SIZE_MAX: u64 = 1 << CLUSTER_BITS_MAX;
 
+/// Smallest cluster with extended L2 entries in bytes: 32 subclusters of 512. Specification.
+pub const EXTENDED_L2_CLUSTER_SIZE_MIN: u64 = 32 * CLUSTER_SIZE_MIN;
+
 /// Largest `refcount_order`: counts of 64 bits. Specification.
 pub const REFCOUNT_ORDER_MAX: u32 = 6;
 
@@ -56,8 +59,11 @@ pub const COMPRESSED_SECTOR: u64 = 512;
 /// Most persistent bitmaps. QEMU: `QCOW2_MAX_BITMAPS`.
 pub const BITMAPS_MAX: u32 = 65535;
 
+/// Bytes of a bitmap directory entry before extra data and name. Specification.
+pub const BITMAP_ENTRY_FIXED_BYTES: u64 = 24;
+
 /// Largest bitmap directory entry in bytes. QEMU: `BME_MAX_NAME_SIZE` and its fixed part, rounded up to 8.
-pub const BITMAP_ENTRY_BYTES_MAX: u64 = 24 + 1024;
+pub const BITMAP_ENTRY_BYTES_MAX: u64 = BITMAP_ENTRY_FIXED_BYTES + 1024;
 
 /// Largest bitmap directory in bytes. QEMU: `QCOW2_MAX_BITMAP_DIRECTORY_SIZE`.
 pub const BITMAP_DIRECTORY_BYTES_MAX: u64 = BITMAPS_MAX as u64 * BITMAP_ENTRY_BYTES_MAX;

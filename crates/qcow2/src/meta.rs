@@ -13,6 +13,7 @@ use crate::cache::entry_table::EntryTable;
 use crate::cache::file::MetaFile;
 use crate::cache::sizes::CacheSizes;
 use crate::cache::slices::SliceCache;
+use crate::format::features::Compatible;
 use crate::format::header::{Header, Version};
 use crate::format::l1::L1Entry;
 use crate::format::l2::L2Layout;
@@ -41,6 +42,11 @@ pub(crate) struct Meta {
     pub(crate) releases: Releases,
     /// The way back from the refcounts in memory to those that the header leads to, if they differ.
     pub(crate) shadow: Option<Box<Shadow>>,
+    /// Whether refcounts are written only when the cache is full and when the image is closed; see
+    /// [`crate::cache::order`].
+    pub(crate) lazy_refcounts: bool,
+    /// Whether the header's dirty bit was set by this session, for that reason.
+    pub(crate) set_dirty: bool,
     /// Whether `regions` has everything; see [`Meta::know_metadata`].
     knows_metadata: bool,
 }
@@ -60,6 +66,8 @@ impl Meta {
             alloc: AllocState::new(&storage, geo),
             releases: Releases::default(),
             shadow: None,
+            lazy_refcounts: header.version == Version::V3 && header.compatible.contains(Compatible::LAZY_REFCOUNTS),
+            set_dirty: false,
             knows_metadata: false,
             layout: L2Layout::new(geo, zero_flag),
             geo,

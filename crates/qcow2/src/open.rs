@@ -11,9 +11,10 @@ use qemu_util::buf::IoBuf;
 
 use crate::cache::sizes::CacheSizes;
 use crate::error::FormatError;
-use crate::format::features::{Autoclear, Incompatible};
-use crate::format::header::{FEATURES_OFFSET, Header, V2_BYTES};
+use crate::format::features::{Autoclear, Compatible, Incompatible};
+use crate::format::header::{FEATURES_OFFSET, Header, V2_BYTES, Version};
 use crate::image::{Image, ImageParts};
+use crate::repair::repair_dirty;
 
 /// The autoclear features follow the incompatible and the compatible ones, eight bytes each.
 const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
@@ -40,6 +41,7 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
     check_policy(&header, request.flags)?;
     let caches = CacheSizes::take(&mut request.options, header.geometry, header.virtual_size)?;
     Ok(Box::new(ImageParts {
+        lazy_refcounts: take_lazy_refcounts(request, &header)?,
         header,
         caches,
         sparse_storage: false,
@@ -53,8 +55,12 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
 
 /// Makes the image of its parts, and writes to it for the first time if need be.
 async fn finish(mut parts: Box<ImageParts>) -> Result<Box<Image>> {
-    if parts.flags.contains(OpenFlags::WRITE) {
+    // A check finds the image as it is, and a repair knows by itself what must be cleared.
+    if parts.flags.contains(OpenFlags::WRITE) && !parts.flags.contains(OpenFlags::CHECK) {
         let ImageParts { storage, header, .. } = &mut *parts;
+        if header.incompatible.contains(Incompatible::DIRTY) {
+            repair_dirty(storage, header).await?;
+        }
         clear_unmaintained(storage, header).await?;
     }
     parts.sparse_storage = has_holes(&parts.storage).await?;
@@ -79,20 +85,25 @@ async fn read_start(storage: &Node, len: u64) -> Result<IoBuf> {
     storage.read_bytes(0, len).await
 }
 
-/// Refuses to write to images that say that they are damaged.
+/// Refuses to write to images that say that they are corrupt, unless that is to be repaired.
 fn check_policy(header: &Header, flags: OpenFlags) -> Result<()> {
-    if !flags.contains(OpenFlags::WRITE) {
-        return Ok(());
-    }
-    if header.incompatible.contains(Incompatible::CORRUPT) {
+    let is_written = flags.contains(OpenFlags::WRITE) && !flags.contains(OpenFlags::CHECK);
+    if is_written && header.incompatible.contains(Incompatible::CORRUPT) {
         let text = "qcow2: Image is corrupt; cannot be opened read/write";
         return Err(BlockError::new(ErrorKind::PermissionDenied, text));
     }
-    if header.incompatible.contains(Incompatible::DIRTY) {
-        let text = "qcow2: Image was not closed cleanly; it has to be repaired before it can be opened read/write";
-        return Err(BlockError::new(ErrorKind::Unsupported, text));
-    }
     Ok(())
+}
+
+/// Whether refcounts are written late: what the caller wants, or else what the image says.
+fn take_lazy_refcounts(request: &mut OpenRequest, header: &Header) -> Result<bool> {
+    let wanted = request.options.take_bool("lazy-refcounts")?;
+    let lazy = wanted.unwrap_or(header.compatible.contains(Compatible::LAZY_REFCOUNTS));
+    if lazy && header.version < Version::V3 {
+        let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
+        return Err(BlockError::new(ErrorKind::InvalidArgument, text));
+    }
+    Ok(lazy)
 }
 
 async fn open_backing(request: &mut OpenRequest, parts: &ImageParts) -> Result<Option<Arc<Node>>> {

@@ -18,7 +18,7 @@ use crate::units::{ClusterCount, HostCluster};
 use super::Run;
 
 /// Where the header keeps offset (8 bytes) and clusters (4 bytes) of the refcount table.
-const HEADER_REFTABLE_FIELDS: u64 = 48;
+pub(crate) const HEADER_REFTABLE_FIELDS: u64 = 48;
 
 /// The layout of a larger refcount table: `table` clusters, then `blocks` clusters.
 struct Growth {

@@ -25,6 +25,7 @@ use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 
 use freed::FreedRuns;
+pub(crate) use grow::HEADER_REFTABLE_FIELDS;
 pub(crate) use release::{Mark, Releases};
 pub(crate) use shadow::{Shadow, Switch};
 

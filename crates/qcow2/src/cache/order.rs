@@ -12,6 +12,11 @@
 //! A barrier is a flush of the storage node. QEMU keeps dependencies between its two caches instead, in both directions,
 //! and lowers counts at once; it can therefore hand out a cluster that the table on disk still refers to.
 //!
+//! With lazy refcounts, steps 1 and 2 wait until the cache is full or the image is closed. Before the first mapping of
+//! which refcounts do not know reaches the disk, the header says "dirty", durably; after a power cut the next writer
+//! counts everything anew. The bit is taken back when the refcounts are durable. The barrier of step 3 stays: it is
+//! there for the data, too.
+//!
 //! Steps 1 to 4 hold the metadata lock. The flush of step 5, the longest of all, does not have to (see
 //! [`Image::flush_metadata`]): what step 6 may lower is settled before the lock is released, by the
 //! [`Mark`] that [`Meta::seal`] sets.
@@ -22,17 +27,19 @@
 use qemu_block::error::Result;
 
 use crate::alloc::Mark;
+use crate::format::features::Incompatible;
+use crate::format::header::FEATURES_OFFSET;
 use crate::image::Image;
 use crate::meta::Meta;
 
 impl Meta {
-    /// Steps 1 to 4: afterwards no metadata is dirty.
+    /// Steps 1 to 4: afterwards no metadata is dirty, but for refcounts that are written late.
     pub(crate) async fn write_back(&mut self) -> Result<()> {
         let storage = self.storage.clone();
-        self.refblocks.write_dirty(&storage).await?;
-        if self.reftable.is_dirty() {
-            storage.flush().await?;
-            self.reftable.write_dirty(&storage).await?;
+        if self.lazy_refcounts {
+            self.promise_refcounts().await?;
+        } else {
+            self.write_refcounts().await?;
         }
         if self.l2.is_dirty() || self.l1.is_dirty() {
             storage.flush().await?;
@@ -42,6 +49,47 @@ impl Meta {
             storage.flush().await?;
             self.l1.write_dirty(&storage).await?;
         }
+        Ok(())
+    }
+
+    /// Steps 1 and 2.
+    async fn write_refcounts(&mut self) -> Result<()> {
+        let storage = self.storage.clone();
+        self.refblocks.write_dirty(&storage).await?;
+        if self.reftable.is_dirty() {
+            storage.flush().await?;
+            self.reftable.write_dirty(&storage).await?;
+        }
+        Ok(())
+    }
+
+    /// Instead of steps 1 and 2: the header says that refcounts are not to be trusted. QEMU: `qcow2_mark_dirty`.
+    async fn promise_refcounts(&mut self) -> Result<()> {
+        let is_marked = self.header.incompatible.contains(Incompatible::DIRTY);
+        if is_marked || !(self.refblocks.is_dirty() || self.reftable.is_dirty()) {
+            return Ok(());
+        }
+        let marked = self.header.incompatible | Incompatible::DIRTY;
+        self.storage.commit_header(FEATURES_OFFSET, &marked.bits().to_be_bytes()).await?;
+        self.header.incompatible = marked;
+        self.set_dirty = true;
+        Ok(())
+    }
+
+    /// Makes the refcounts durable that are in memory, and takes back what was said about them.
+    /// QEMU: `qcow2_mark_clean`.
+    pub(crate) async fn keep_promise(&mut self) -> Result<()> {
+        if self.refblocks.is_dirty() || self.reftable.is_dirty() {
+            self.write_refcounts().await?;
+            self.storage.flush().await?;
+        }
+        if !self.set_dirty {
+            return Ok(());
+        }
+        let clean = self.header.incompatible.difference(Incompatible::DIRTY);
+        self.storage.commit_header(FEATURES_OFFSET, &clean.bits().to_be_bytes()).await?;
+        self.header.incompatible = clean;
+        self.set_dirty = false;
         Ok(())
     }
 
@@ -71,14 +119,6 @@ impl Image {
     /// As [`Image::flush_metadata`], and the lowered counts are written too: nothing is left to do in memory.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.flush_metadata().await?;
-        let lowered = {
-            let mut meta = self.meta.lock().await;
-            let lowered = meta.refblocks.is_dirty();
-            if lowered {
-                meta.write_back().await?;
-            }
-            lowered
-        };
-        if lowered { self.storage.flush().await } else { Ok(()) }
+        self.meta.lock().await.keep_promise().await
     }
 }

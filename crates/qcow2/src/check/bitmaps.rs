@@ -22,6 +22,7 @@ impl Checker<'_> {
         let mut rest = &directory[..];
         for _ in 0..extension.count {
             let Some(entry) = BitmapDirectoryEntry::parse(rest) else {
+                self.is_incomplete = true;
                 return self.findings.corruption(Class::Directory, || {
                     "ERROR: the bitmap directory does not hold all its entries".to_owned()
                 });
@@ -36,6 +37,7 @@ impl Checker<'_> {
         let offset = entry.table_offset;
         if !geometry.is_aligned(offset) || offset == HostOffset::ZERO || entry.table_entries > BITMAP_TABLE_ENTRIES_MAX
         {
+            self.is_incomplete = true;
             return self.findings.corruption(Class::Directory, || {
                 format!("ERROR: the bitmap table at offset {:#x} cannot be there", offset.get())
             });

@@ -17,7 +17,7 @@ const ASIDE: u8 = u8::MAX;
 
 /// A map from clusters to how often they are used.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     pages: BTreeMap<u64, Page>,
     large: BTreeMap<u64, u64>,
 }
@@ -31,13 +31,13 @@ enum Page {
 
 impl Counts {
     /// How often `cluster` is used.
-    pub(super) fn get(&self, cluster: HostCluster) -> u64 {
+    pub(crate) fn get(&self, cluster: HostCluster) -> u64 {
         let Some(page) = self.pages.get(&page_of(cluster.get())) else { return 0 };
         self.resolve(cluster.get(), page.get(slot_of(cluster.get())))
     }
 
     /// Adds `by` uses of `cluster` and returns how many there are now; saturates.
-    pub(super) fn add(&mut self, cluster: HostCluster, by: u64) -> u64 {
+    pub(crate) fn add(&mut self, cluster: HostCluster, by: u64) -> u64 {
         let cluster = cluster.get();
         let page = self.pages.entry(page_of(cluster)).or_insert_with(|| Page::List(Vec::new()));
         let slot = slot_of(cluster);
@@ -54,8 +54,21 @@ impl Counts {
         new
     }
 
+    /// The first used cluster at or after `from`.
+    pub(crate) fn next_used(&self, from: HostCluster) -> Option<HostCluster> {
+        let from = from.get();
+        for (number, page) in self.pages.range(page_of(from)..) {
+            let base = number << PAGE_BITS;
+            let slot = if base < from { slot_of(from) } else { 0 };
+            if let Some(found) = page.next_used(slot) {
+                return Some(HostCluster::new(base + u64::from(found)));
+            }
+        }
+        None
+    }
+
     /// The used clusters from `first` to before `end`, in order, and their counts.
-    pub(super) fn range(&self, first: u64, end: u64) -> impl Iterator<Item = (HostCluster, u64)> + '_ {
+    pub(crate) fn range(&self, first: u64, end: u64) -> impl Iterator<Item = (HostCluster, u64)> + '_ {
         let pages = self.pages.range(page_of(first)..=page_of(end.max(first)));
         pages.flat_map(move |(number, page)| {
             let base = number << PAGE_BITS;
@@ -103,6 +116,17 @@ impl Page {
         }
     }
 
+    /// The first used slot at or after `slot`.
+    fn next_used(&self, slot: u16) -> Option<u16> {
+        match self {
+            Self::List(list) => list.get(list.partition_point(|(at, _)| *at < slot)).map(|(at, _)| *at),
+            Self::Dense(counts) => {
+                let rest = counts.iter().zip(0..).skip(usize::from(slot));
+                rest.filter(|(count, _)| **count != 0).map(|(_, at)| at).next()
+            }
+        }
+    }
+
     fn used(&self) -> Box<dyn Iterator<Item = (u16, u8)> + Send + '_> {
         match self {
             Self::List(list) => Box::new(list.iter().copied()),
@@ -130,6 +154,10 @@ mod tests {
             let part: Vec<_> = counts.range(100, 5000).map(|(cluster, _)| cluster.get()).collect();
             prop_assert_eq!(part, model.range(100..5000).map(|(cluster, _)| *cluster).collect::<Vec<_>>());
             prop_assert_eq!(counts.get(HostCluster::new(1 << 60)), 0);
+            for from in [0, 1, 99, 4095, 4096, 5000, 8999, 9000] {
+                let next = counts.next_used(HostCluster::new(from)).map(HostCluster::get);
+                prop_assert_eq!(next, model.range(from..).next().map(|(cluster, _)| *cluster));
+            }
         }
     }
 }

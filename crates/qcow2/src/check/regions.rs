@@ -33,6 +33,11 @@ impl Region {
         Self { offset, len, table: Some(table) }
     }
 
+    /// The last byte of a region that has any; saturates.
+    pub(super) fn last(self) -> HostOffset {
+        HostOffset::new(self.offset.get().saturating_add(self.len.saturating_sub(1)))
+    }
+
     /// The active L1 table.
     pub(super) fn active_l1(place: TablePlace) -> Self {
         Self::table(TableKind::ActiveL1, place.offset, u64::from(place.count) * 8)
@@ -47,6 +52,10 @@ impl Checker<'_> {
         if region.len == 0 {
             return;
         }
+        let is_own = matches!(region.table, Some(TableKind::Refcount | TableKind::RefcountBlock));
+        let is_single =
+            matches!(region.table, Some(TableKind::SnapshotL1 | TableKind::Snapshots | TableKind::BitmapDirectory))
+                || region.offset == HostOffset::ZERO;
         let geometry = self.header.geometry;
         let file_len = self.storage.len();
         let (offset, len) = (region.offset.get(), region.len);
@@ -59,10 +68,12 @@ impl Checker<'_> {
                      offset {offset:#x} size {len:#x}"
                 )
             });
+            self.needs_rebuild |= is_own;
             self.beyond.add(geometry.host_cluster(region.offset), times);
             return;
         }
         if let Some(table) = region.table.filter(|_| end > file_len) {
+            self.needs_rebuild |= is_own;
             self.findings.corruption(Class::Region, || {
                 format!(
                     "ERROR: {table} at offset {offset:#x} is cut off: it ends at {end:#x}, the file at {file_len:#x}"
@@ -72,7 +83,11 @@ impl Checker<'_> {
         let mut cluster = geometry.host_cluster(region.offset);
         let last = geometry.host_cluster(HostOffset::new(end - 1));
         while cluster <= last {
-            let count = self.counts.add(cluster, times);
+            let (into, other) = if is_own { (&mut self.own, &self.counts) } else { (&mut self.counts, &self.own) };
+            if is_single {
+                self.metadata.add(cluster, 1);
+            }
+            let count = into.add(cluster, times).saturating_add(other.get(cluster));
             if count > geometry.refcount_max() && count - times <= geometry.refcount_max() {
                 let start = geometry.host_start(cluster).get();
                 self.findings.corruption(Class::Refcount, || {

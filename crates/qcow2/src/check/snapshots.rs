@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use super::findings::{Class, printable};
+use super::findings::{Class, Severity, printable};
 use super::regions::Region;
 use super::tables::L1Use;
 use crate::error::{FormatError, TableKind};
@@ -35,6 +35,7 @@ impl Checker<'_> {
                 self.findings.corruption(Class::Directory, || {
                     "ERROR: the L1 tables of the snapshots overlap; not all of them were checked".to_owned()
                 });
+                self.is_incomplete = true;
                 break;
             };
             bytes_left = left;
@@ -77,6 +78,7 @@ impl Checker<'_> {
                 }
                 Ok(None) => return len,
                 Err(error) => {
+                    self.is_incomplete = true;
                     self.findings.corruption(Class::Directory, || format!("ERROR {error}"));
                     return len;
                 }
@@ -88,13 +90,20 @@ impl Checker<'_> {
     /// Version 3 requires the size of the virtual disk.
     fn check_completeness(&mut self, entry: &SnapshotEntry, index: u32) {
         if self.header.version >= Version::V3 && entry.disk_size.is_none() {
-            self.findings.corruption(Class::Directory, || format!("ERROR snapshot table entry {index} is incomplete"));
+            let word = self.corruption_word();
+            let severity = if self.repairs_corruption() { Severity::RepairedCorruption } else { Severity::Corruption };
+            self.snapshot_flaws += 1;
+            self.findings
+                .add(Class::Directory, severity, 1, || format!("{word} snapshot table entry {index} is incomplete"));
         }
     }
 
     fn note_snapshot(&mut self, entry: &SnapshotEntry, l1_tables: &mut L1Tables) {
         let label = || format!("{} ({})", printable(&entry.id), printable(&entry.name));
-        if !self.header.geometry.is_aligned(entry.l1_offset) {
+        let is_aligned = self.header.geometry.is_aligned(entry.l1_offset);
+        // What such a snapshot uses is not counted, and must not be taken for leaked.
+        self.is_incomplete |= !is_aligned || u64::from(entry.l1_entries) > L1_BYTES_MAX / 8;
+        if !is_aligned {
             let offset = entry.l1_offset.get();
             return self.findings.corruption(Class::Directory, || {
                 format!(

@@ -9,7 +9,7 @@ use super::storage::entries;
 use crate::compress::decompress;
 use crate::error::TableKind;
 use crate::format::l1::L1Entry;
-use crate::format::l2::{CompressedExtent, L2Entry};
+use crate::format::l2::{CompressedExtent, L2Entry, L2Layout};
 use crate::format::subclusters::Subclusters;
 use crate::limits::TABLE_CHUNK_BYTES;
 use crate::units::HostOffset;
@@ -45,6 +45,11 @@ pub(super) struct L2Refs {
 }
 
 impl L2Refs {
+    /// Whether an L1 entry names a table at `offset`.
+    pub(super) fn has(&self, offset: HostOffset) -> bool {
+        self.places.contains_key(&offset)
+    }
+
     fn add(&mut self, offset: HostOffset, by: L1Use) {
         let place = *self.places.entry(offset).or_insert_with(|| {
             self.tables.push((offset, L1Use::default()));
@@ -125,12 +130,25 @@ impl Checker<'_> {
             Ok(table) => table,
             Err(error) => return self.findings.unreadable("an L2 table", &error),
         };
+        let is_whole = table.len() == geometry.cluster_len();
+        let can_fix = self.repairs_corruption() && is_whole && geometry.is_aligned(offset);
+        let mut needs_fix = false;
         // Where the next data cluster would continue the last one, for the count of fragments.
         let mut contiguous = None;
         for (index, entry) in self.layout.entries(&table).enumerate() {
-            if entry != L2Entry::UNALLOCATED {
-                self.count_l2_entry(index, entry, uses, &mut contiguous).await;
+            if entry == L2Entry::UNALLOCATED {
+                continue;
             }
+            let fixed = if can_fix { repaired_entry(entry, self.layout) } else { None };
+            needs_fix |= fixed.is_some();
+            if fixed.is_some() {
+                let message = || repair_message(entry, self.layout);
+                self.findings.add(Class::Mapping, Severity::RepairedCorruption, 1, message);
+            }
+            self.count_l2_entry(index, fixed.unwrap_or(entry), uses, &mut contiguous).await;
+        }
+        if needs_fix {
+            self.repairable_l2.push(offset);
         }
     }
 
@@ -220,4 +238,33 @@ impl Checker<'_> {
             });
         }
     }
+}
+
+/// What an entry has to be, if its damage can be repaired without a loss: zeros that need no cluster where the offset of
+/// the reserved one is impossible, and compressed clusters without the flag of the others.
+pub(crate) fn repaired_entry(entry: L2Entry, layout: L2Layout) -> Option<L2Entry> {
+    if entry.is_compressed() {
+        return entry.is_copied().then(|| entry.with_copied(false));
+    }
+    let geometry = layout.geometry();
+    if geometry.is_aligned(entry.offset_bits()) {
+        return None;
+    }
+    if geometry.is_extended_l2() {
+        // What reads as zeros, or as the backing file, does so without a cluster.
+        let subclusters = entry.subclusters();
+        let has_data = subclusters.data() != 0;
+        return (!has_data).then(|| L2Entry::UNALLOCATED.with_subclusters(subclusters));
+    }
+    let is_zero = entry.raw() & 1 != 0;
+    is_zero.then(|| layout.zero_plain())
+}
+
+fn repair_message(entry: L2Entry, layout: L2Layout) -> String {
+    if entry.is_compressed() {
+        let start = entry.compressed_extent(layout).host.get();
+        return format!("Repairing coffset=0x{start:x}: copied flag must never be set for compressed clusters");
+    }
+    let offset = entry.offset_bits().get();
+    format!("Repairing offset={offset:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.")
 }

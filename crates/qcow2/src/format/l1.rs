@@ -47,6 +47,13 @@ impl L1Entry {
         self.0 & COPIED != 0
     }
 
+    /// The same entry saying that the refcount of the L2 table is, or is not, exactly one.
+    #[inline]
+    #[must_use]
+    pub const fn with_copied(self, copied: bool) -> Self {
+        Self(if copied { self.0 | COPIED } else { self.0 & !COPIED })
+    }
+
     /// The offset bits, whatever else is set.
     #[inline]
     #[must_use]

@@ -10,6 +10,7 @@ mod header_update;
 mod hostile;
 mod mem;
 mod power_cut;
+mod repair;
 mod robust;
 mod schedule;
 mod snapshots;

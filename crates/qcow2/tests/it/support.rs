@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use qcow2::Qcow2Driver;
 use qemu_block::aio::Services;
+use qemu_block::error::BlockError;
 use qemu_block::node::Node;
 use qemu_block::options::{Options, check_create_options};
 use qemu_block::registry::{OpenContext, OpenSpec, Registry};
-use qemu_block::types::{CheckFixes, OpenFlags};
+use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
 
 /// A temporary folder and a graph that knows our driver.
 pub(crate) struct Bench {
@@ -76,6 +77,26 @@ impl Bench {
             ("allocated-clusters", report.allocated_clusters),
         ];
         counters.into_iter().filter(|(_, value)| *value != 0).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+impl Bench {
+    /// Opens an image as `check -r` does, and repairs it.
+    pub(crate) fn repair(&self, name: &str, fixes: CheckFixes) -> Result<CheckReport, BlockError> {
+        let flags = OpenFlags::CHECK | OpenFlags::WRITE;
+        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
+        block_on(async {
+            let node = self.context.open(spec).await?;
+            let report = node.check(fixes).await;
+            node.close().await?;
+            report
+        })
+    }
+
+    /// Opens an image.
+    pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>, BlockError> {
+        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
+        block_on(self.context.open(spec))
     }
 }
 

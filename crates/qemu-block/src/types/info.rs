@@ -102,6 +102,8 @@ pub struct CheckReport {
     pub fragmented_clusters: u64,
     /// Guest clusters that are compressed.
     pub compressed_clusters: u64,
+    /// The errno of what ended the check early, so that the numbers say little; none if it was completed.
+    pub stopped_by: Option<i32>,
     /// Findings, one line each, in the order found; bounded per class (rule R5).
     pub messages: Vec<String>,
 }
