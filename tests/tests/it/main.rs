@@ -12,6 +12,7 @@
 //! | `threads` | few threads are enough, and no other process is ever made |
 //! | `model` | random operations on qcow2 nodes against an array of bytes |
 //! | `embedding` | the crates without the command: nodes run under any executor |
+//! | `huge` | disks and tables that are mostly empty cost next to nothing |
 //! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod damage;
 mod embedding;
 mod faults;
 mod fixture;
+mod huge;
 mod model;
 mod options;
 mod process;

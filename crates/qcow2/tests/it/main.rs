@@ -8,6 +8,7 @@ mod create;
 mod format;
 mod header_update;
 mod hostile;
+mod lazy;
 mod mem;
 mod power_cut;
 mod repair;

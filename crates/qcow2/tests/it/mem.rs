@@ -105,6 +105,11 @@ impl MemBench {
         block_on(self.context.open(spec))
     }
 
+    /// Opens what options describe.
+    pub(crate) fn open_options(&self, options: &str, flags: OpenFlags) -> Result<Arc<Node>> {
+        block_on(self.context.open(OpenSpec::image_opts(options)?.with_flags(flags)))
+    }
+
     /// The image `a`, to be written and resized.
     pub(crate) fn writable(&self) -> Arc<Node> {
         self.open("a", OpenFlags::WRITE | OpenFlags::RESIZE).expect("writable")

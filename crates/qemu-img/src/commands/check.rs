@@ -8,11 +8,14 @@
 //! | 3 | leaked clusters, no other errors |
 //! | 63 | the format has nothing to check |
 //!
+//! With `-r` the status tells of what is left after the repair, which a second check finds out.
+//!
 //! QEMU: `img_check`, `dump_human_image_check` (qemu-img.c)
 
 use std::fmt::Write;
 
-use qemu_block::error::ErrorKind;
+use qemu_block::error::{ErrorKind, errno_text};
+use qemu_block::node::Node;
 use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
 
 use super::Command;
@@ -29,7 +32,8 @@ use crate::session::Session;
 pub(crate) const COMMAND: Command = Command {
     name: "check",
     summary: "Checks the consistency of an image's metadata.",
-    synopsis: "[--object OBJDEF] [-q] [--image-opts | -f FMT] [-T CACHE] [--output human|json] [-U] FILENAME",
+    synopsis: "[--object OBJDEF] [-q] [--image-opts | -f FMT] [-T CACHE] [-r leaks|all] [--output human|json] [-U] \
+               FILENAME",
     run,
 };
 
@@ -41,11 +45,12 @@ const OPTIONS: &str = "\
   -T, --cache CACHE    none, writeback (the default), writethrough, directsync or unsafe
   -U, --force-share    open the image even if another process is writing to it
       --output FORM    print text (human, the default) or JSON (json)
-  -r, --repair WHAT    not supported yet
+  -r, --repair WHAT    repair leaked clusters (leaks), or everything that can be (all)
       --object OBJDEF  not supported yet
   FILENAME             the image
 
 Exit status: 0 no errors, 1 the check failed, 2 corrupt, 3 leaked clusters only, 63 the format has no checks.
+With -r it tells of what is left after the repair.
 ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,17 +78,23 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
 ];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Arguments {
     image: ImageArg,
     output: OutputFormat,
+    fixes: CheckFixes,
     quiet: bool,
 }
 
 /// The arguments; none when the user asks for help.
 fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
-    let mut arguments = Arguments::default();
+    let mut arguments = Arguments {
+        image: ImageArg::default(),
+        output: OutputFormat::default(),
+        fixes: CheckFixes::Nothing,
+        quiet: false,
+    };
     let mut cache = None;
     while let Some(given) = parser.next()? {
         match given.id {
@@ -91,7 +102,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Quiet => arguments.quiet = true,
             Id::Format => arguments.image.format = Some(given.value),
             Id::Cache => cache = Some(given.value),
-            Id::Repair => return Err(refuse_repair(&given.value)),
+            Id::Repair => arguments.fixes = parse_fixes(&given.value)?,
             Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::Object => return Err(refuse_object(&given.value)),
             Id::ImageOpts => arguments.image.image_opts = true,
@@ -105,13 +116,12 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     Ok(Some(arguments))
 }
 
-fn refuse_repair(what: &str) -> Failure {
-    if matches!(what, "leaks" | "all") {
-        return Failure::new(format!(
-            "--repair (-r) {what} is not supported yet; without it the image is only checked"
-        ));
+fn parse_fixes(what: &str) -> Result<CheckFixes, Failure> {
+    match what {
+        "leaks" => Ok(CheckFixes::Leaks),
+        "all" => Ok(CheckFixes::All),
+        _ => Err(Failure::usage(COMMAND.name, format!("--repair (-r) expects 'leaks' or 'all' not '{what}'"))),
     }
-    Failure::usage(COMMAND.name, format!("--repair (-r) expects 'leaks' or 'all' not '{what}'"))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
@@ -121,26 +131,55 @@ fn run(words: Vec<String>) -> CommandResult {
 }
 
 async fn check(session: &Session, arguments: &Arguments) -> CommandResult {
-    let node = session.open_image(&arguments.image, OpenFlags::CHECK).await?;
-    let format = node.driver().name();
-    let checked = node.check(CheckFixes::Nothing).await;
+    let mut flags = OpenFlags::CHECK;
+    flags.set(OpenFlags::WRITE, arguments.fixes != CheckFixes::Nothing);
+    let node = session.open_image(&arguments.image, flags).await?;
+    let checked = check_node(&node, arguments).await;
     let closed = node.close().await;
-    let report = match checked {
-        Ok(report) => report,
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            messages::print_error("qemu-img: This image format does not support checks");
-            return Ok(Outcome::ChecksUnsupported);
-        }
-        Err(error) => return Err(Failure::block("Check failed", &error)),
+    let Some(report) = checked? else {
+        messages::print_error("qemu-img: This image format does not support checks");
+        return Ok(Outcome::ChecksUnsupported);
     };
-    report.messages.iter().for_each(|message| messages::print_error(message));
     match arguments.output {
         OutputFormat::Human if arguments.quiet => {}
         OutputFormat::Human => messages::print(&to_human(&report))?,
-        OutputFormat::Json => messages::print(&to_json(&report, &arguments.image.name, format).pretty())?,
+        OutputFormat::Json => {
+            messages::print(&to_json(&report, &arguments.image.name, node.driver().name()).pretty())?;
+        }
     }
     closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
     verdict(&report)
+}
+
+/// Checks and repairs an image and, if that changed it, checks it again; none when there is nothing to check.
+async fn check_node(node: &Node, arguments: &Arguments) -> Result<Option<CheckReport>, Failure> {
+    let Some(first) = check_once(node, arguments.fixes).await? else { return Ok(None) };
+    let CheckReport { corruptions_fixed, leaks_fixed, .. } = first;
+    if corruptions_fixed == 0 && leaks_fixed == 0 {
+        return Ok(Some(first));
+    }
+    if arguments.output == OutputFormat::Human && !arguments.quiet {
+        messages::print(&format!(
+            "The following inconsistencies were found and repaired:\n\n    {leaks_fixed} leaked clusters\n    \
+             {corruptions_fixed} corruptions\n\nDouble checking the fixed image now...\n"
+        ))?;
+    }
+    let again = check_once(node, CheckFixes::Nothing).await?;
+    Ok(again.map(|again| CheckReport { corruptions_fixed, leaks_fixed, ..again }))
+}
+
+/// One check, whose findings are printed as it reports them.
+async fn check_once(node: &Node, fixes: CheckFixes) -> Result<Option<CheckReport>, Failure> {
+    let report = match node.check(fixes).await {
+        Ok(report) => report,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+        Err(error) => return Err(Failure::block("Check failed", &error)),
+    };
+    report.messages.iter().for_each(|message| messages::print_error(message));
+    match report.stopped_by {
+        None => Ok(Some(report)),
+        Some(errno) => Err(Failure::new(format!("Check failed: {}", errno_text(errno)))),
+    }
 }
 
 fn verdict(report: &CheckReport) -> CommandResult {
@@ -204,8 +243,10 @@ fn to_json(report: &CheckReport, filename: &str, format: &'static str) -> Json {
         ("compressed-clusters", unless_zero(report.compressed_clusters)),
         ("total-clusters", unless_zero(report.total_clusters)),
         ("corruptions", unless_zero(report.corruptions)),
+        ("corruptions-fixed", unless_zero(report.corruptions_fixed)),
         ("check-errors", Some(Json::Int(report.check_errors))),
         ("leaks", unless_zero(report.leaks)),
+        ("leaks-fixed", unless_zero(report.leaks_fixed)),
         ("allocated-clusters", unless_zero(report.allocated_clusters)),
         ("filename", Some(Json::text(filename))),
         ("format", Some(Json::text(format))),
@@ -275,17 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn repair_is_refused_clearly() {
-        for (what, text) in [
-            ("leaks", "qemu-img: --repair (-r) leaks is not supported yet; without it the image is only checked"),
-            (
-                "foo",
-                "qemu-img: --repair (-r) expects 'leaks' or 'all' not 'foo'\n\
-                 Try 'qemu-img check --help' for more info",
-            ),
-        ] {
-            let Failure::Text(complaint) = refuse_repair(what) else { panic!("no text") };
-            assert_eq!(complaint, text);
-        }
+    fn repairs_have_names() {
+        assert!(matches!(parse_fixes("leaks"), Ok(CheckFixes::Leaks)));
+        assert!(matches!(parse_fixes("all"), Ok(CheckFixes::All)));
+        let Err(Failure::Text(complaint)) = parse_fixes("foo") else { panic!("no text") };
+        assert_eq!(
+            complaint,
+            "qemu-img: --repair (-r) expects 'leaks' or 'all' not 'foo'\n\
+             Try 'qemu-img check --help' for more info"
+        );
     }
 }

@@ -5,6 +5,8 @@ mod check;
 mod convert;
 mod create;
 mod info;
+mod map;
+mod measure;
 mod resize;
 mod snapshot;
 
@@ -39,6 +41,8 @@ pub(crate) const ALL: &[Command] = &[
     convert::COMMAND,
     create::COMMAND,
     info::COMMAND,
+    map::COMMAND,
+    measure::COMMAND,
     resize::COMMAND,
     snapshot::COMMAND,
 ];

@@ -52,3 +52,42 @@ fn checks_of_damaged_images_are_the_same() {
         ",
     );
 }
+
+#[test]
+fn repairs_are_the_same() {
+    check(
+        "
+        check -r leaks leak.qcow2; check leak.qcow2; reference check leak.qcow2
+        check -r all leak.qcow2; check leak.qcow2
+        check -r all --output=json leak.qcow2
+        check -r leaks --output=json leak.qcow2
+        check -q -r all leak.qcow2
+        check -q -r all --output=json leak.qcow2
+        check -r all plain.qcow2
+        check -r leaks --output=json plain.qcow2
+        check -r all outside.qcow2
+        check -r leaks outside.qcow2
+        check -r all overlap.qcow2; reference check overlap.qcow2
+        check -r leaks overlap.qcow2
+        check -r all --output=json overlap.qcow2
+        check -r all snap.qcow2; check snap.qcow2
+        check -r all lazy.qcow2
+        check -r all -T none leak.qcow2
+        check -r all --image-opts driver=qcow2,file.filename=leak.qcow2
+        ",
+    );
+}
+
+#[test]
+fn complaints_of_repairs_are_the_same() {
+    check(
+        "
+        check -r foo plain.qcow2
+        check -r
+        check -r all -U plain.qcow2
+        check -r all missing
+        check -r all -f raw raw.img
+        check -r all -f qcow2 text
+        ",
+    );
+}

@@ -11,6 +11,8 @@ mod errors;
 mod info;
 mod resize;
 mod snapshot;
+mod map;
+mod measure;
 
 use std::collections::BTreeSet;
 use std::fs;
