@@ -12,6 +12,7 @@ mod lazy;
 mod mem;
 mod power_cut;
 mod repair;
+mod repair_random;
 mod robust;
 mod schedule;
 mod snapshots;

@@ -300,13 +300,31 @@ fn snapshot_entries_without_a_size_are_completed() {
 }
 
 #[test]
+fn extended_entries_are_repaired_as_the_reference_does() {
+    const ZEROS: u64 = 0xffff_ffff << 32;
+    let cases: &[Patch] = &[
+        &[(L1, L2)],
+        &[(L2, DATA), (L2 + 0x10, DATA + 0x1_0000)],
+        &[(L2 + 0x20, COPIED | DATA)],
+        // An impossible reserved cluster; with data in it, it cannot be repaired.
+        &[(L2 + 0x30, COPIED | (DATA + 0x200)), (L2 + 0x38, ZEROS)],
+        &[(L2 + 0x30, COPIED | (DATA + 0x200)), (L2 + 0x38, 1)],
+        // A bitmap that says two things at once, and one without a cluster.
+        &[(L2 + 0x38, ZEROS | 1)],
+        &[(L2 + 0x30, 0)],
+        &[(REFTABLE, 0)],
+    ];
+    check_all("cluster_size=64k,extended_l2=on", cases);
+}
+
+#[test]
 fn marks_of_damage_are_cleared() {
     let bench = Bench::new();
     let path = sample(&bench, "cluster_size=64k");
     // Dirty and corrupt.
     patch(&path, &[(72, 3)]);
     let refused = bench.open("image", OpenFlags::WRITE).expect_err("corrupt");
-    assert_eq!(refused.chain(), "qcow2: Image is corrupt; cannot be opened read/write");
+    assert_eq!(refused, "qcow2: Image is corrupt; cannot be opened read/write");
     let report = check_damaged(&bench, &path, CheckFixes::Leaks);
     assert_eq!((report.corruptions_fixed, report.leaks_fixed), (0, 0));
     let node = bench.open("image", OpenFlags::WRITE).expect("sound again");

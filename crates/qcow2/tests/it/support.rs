@@ -92,12 +92,6 @@ impl Bench {
             report
         })
     }
-
-    /// Opens an image.
-    pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>, BlockError> {
-        let spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
-        block_on(self.context.open(spec))
-    }
 }
 
 /// Runs the reference; returns its exit code and everything that it printed.
