@@ -56,17 +56,8 @@ pub(crate) struct Image {
 impl Image {
     /// An image with a validated header.
     pub(crate) fn new(parts: ImageParts) -> Self {
-        let ImageParts {
-            header,
-            lazy_refcounts,
-            storage,
-            backing,
-            services,
-            filename,
-            flags,
-            caches,
-            sparse_storage,
-        } = parts;
+        let ImageParts { header, lazy_refcounts, storage, backing, services, filename, flags, caches, sparse_storage } =
+            parts;
         let health = Arc::new(Health::default());
         let mut meta = Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches);
         meta.lazy_refcounts = lazy_refcounts;

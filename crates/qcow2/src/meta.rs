@@ -42,6 +42,8 @@ pub(crate) struct Meta {
     pub(crate) releases: Releases,
     /// The way back from the refcounts in memory to those that the header leads to, if they differ.
     pub(crate) shadow: Option<Box<Shadow>>,
+    /// How much memory the caches take.
+    pub(crate) caches: CacheSizes,
     /// Whether refcounts are written only when the cache is full and when the image is closed; see
     /// [`crate::cache::order`].
     pub(crate) lazy_refcounts: bool,
@@ -66,6 +68,7 @@ impl Meta {
             alloc: AllocState::new(&storage, geo),
             releases: Releases::default(),
             shadow: None,
+            caches: sizes,
             lazy_refcounts: header.version == Version::V3 && header.compatible.contains(Compatible::LAZY_REFCOUNTS),
             set_dirty: false,
             knows_metadata: false,

@@ -62,6 +62,8 @@ impl Meta {
         self.flush().await?;
         let table = self.allocate_shadow_table(n_clusters).await?;
         self.write_back().await?;
+        // Blocks are copied from the disk, so what was to be written late is written now.
+        self.keep_promise().await?;
         let offset = self.geo.host_start(table.start);
         let bytes = self.geo.clusters_to_size(table.count).unwrap_or(u64::MAX);
         if let Err(error) = self.storage.write_zeroes(offset.get(), bytes).await {

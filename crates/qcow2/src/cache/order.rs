@@ -36,7 +36,8 @@ impl Meta {
     /// Steps 1 to 4: afterwards no metadata is dirty, but for refcounts that are written late.
     pub(crate) async fn write_back(&mut self) -> Result<()> {
         let storage = self.storage.clone();
-        if self.lazy_refcounts {
+        // A second view of the refcounts becomes true by a write of the header, so that it must be there before.
+        if self.lazy_refcounts && self.shadow.is_none() {
             self.promise_refcounts().await?;
         } else {
             self.write_refcounts().await?;

@@ -40,8 +40,8 @@ impl Image {
         let mut header = meta.header.clone();
         let repaired = repair(&file, &mut header, fixes).await;
         // What was in memory is that of before.
-        let lazy_refcounts = meta.lazy_refcounts;
-        *meta = Meta::new(Arc::clone(&self.storage), header, Arc::clone(&self.health));
+        let (lazy_refcounts, caches) = (meta.lazy_refcounts, meta.caches);
+        *meta = Meta::new(Arc::clone(&self.storage), header, Arc::clone(&self.health), caches);
         meta.lazy_refcounts = lazy_refcounts;
         change.finish();
         drop(meta);

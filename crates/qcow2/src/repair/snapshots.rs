@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use qemu_block::error::Result;
+use qemu_block::options::Options;
 use qemu_util::buf::IoBuf;
 
 use crate::cache::file::MetaFile;
+use crate::cache::sizes::CacheSizes;
 use crate::format::header::{Header, TablePlace};
 use crate::meta::Meta;
 use crate::snapshots::read_snapshot_table;
@@ -27,7 +29,8 @@ pub(super) async fn rewrite(file: &MetaFile, header: &mut Header) -> Result<()> 
         entry.disk_size.get_or_insert(header.virtual_size);
         entry.serialize(index, &mut table)?;
     }
-    let mut meta = Meta::new(Arc::clone(file.node()), header.clone(), Arc::clone(file.health()));
+    let caches = CacheSizes::take(&mut Options::new(), header.geometry, header.virtual_size)?;
+    let mut meta = Meta::new(Arc::clone(file.node()), header.clone(), Arc::clone(file.health()), caches);
     // The refcounts are what has just been repaired: they are not to be written late.
     meta.lazy_refcounts = false;
     let count = header.geometry.size_to_clusters(table.len() as u64);
