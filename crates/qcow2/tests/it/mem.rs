@@ -77,11 +77,6 @@ impl MemBench {
         self.driver.disk(name).expect("there")
     }
 
-    /// The disk of that name.
-    pub(crate) fn named_disk(&self, name: &str) -> MemDisk {
-        self.driver.disk(name).expect("there")
-    }
-
     /// Overwrites eight bytes of the disk `a`.
     pub(crate) fn patch(&self, offset: u64, value: u64) {
         self.disk().write_at(offset, &value.to_be_bytes());
