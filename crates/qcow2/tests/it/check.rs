@@ -19,7 +19,8 @@ fn reference_counters(path: &str) -> Vec<(String, u64)> {
     pairs.filter(|(key, value)| known.contains(&key.as_str()) && *value != 0).collect()
 }
 
-fn compare(bench: &Bench, name: &str) {
+/// Both programs count the same.
+pub(crate) fn compare(bench: &Bench, name: &str) {
     let path = bench.path(name);
     let mut theirs = reference_counters(&path);
     let mut ours = bench.check(name);

@@ -321,7 +321,6 @@ fn make_image(bench: &MemBench, setting: &Setting) {
 }
 
 fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
-    println!("{}: seeds {seeds:?}", setting.create);
     let bench = MemBench::new();
     make_image(&bench, setting);
     let fresh = bench.disk().to_vec();
@@ -341,7 +340,7 @@ fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
             .map(|task| Box::pin(schedule.task(Random::new(seed * 100 + task), n_steps)) as Task<'_>)
             .collect();
         let ops = [MemOp::Read, MemOp::Write, MemOp::Zero, MemOp::Discard, MemOp::Flush];
-        schedule::run(tasks, &mut random, |random| {
+        schedule::run(tasks, &mut random, &what, |random| {
             let turns = u32::try_from(random.below(6)).expect("small");
             control.delay(ops[random.index(ops.len())], turns);
         });

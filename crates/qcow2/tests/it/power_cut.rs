@@ -138,9 +138,12 @@ fn run(options: &str, cluster: u64, seed: u64) {
 
 #[test]
 fn leaks_at_worst_and_flushed_data_stays() {
-    for (options, cluster) in
-        [("cluster_size=512,refcount_bits=64", 512), ("cluster_size=4k", 4096), ("cluster_size=16k", 16 << 10)]
-    {
+    for (options, cluster) in [
+        ("cluster_size=512,refcount_bits=64", 512),
+        ("cluster_size=4k", 4096),
+        ("cluster_size=16k", 16 << 10),
+        ("cluster_size=16k,extended_l2=on", 16 << 10),
+    ] {
         for seed in [1, 77, 4242] {
             run(options, cluster, seed);
         }

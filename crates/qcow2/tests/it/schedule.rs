@@ -23,16 +23,16 @@ impl Wake for Ready {
     }
 }
 
-/// Runs all tasks to their end on this thread; `before_step` is called before each step.
+/// Runs all tasks to their end on this thread; `before_step` is called before each step, and `what` names the schedule.
 ///
 /// # Panics
 /// When none of them can go on.
-pub(crate) fn run(tasks: Vec<Task<'_>>, random: &mut Random, mut before_step: impl FnMut(&mut Random)) {
-    let ready = |_: &Task<'_>| Arc::new(Ready(AtomicBool::new(true)));
-    let mut tasks: Vec<(Task<'_>, Arc<Ready>)> = tasks.into_iter().map(|task| (ready(&task), task)).map(swap).collect();
+pub(crate) fn run(tasks: Vec<Task<'_>>, random: &mut Random, what: &str, mut before_step: impl FnMut(&mut Random)) {
+    let ready = || Arc::new(Ready(AtomicBool::new(true)));
+    let mut tasks: Vec<(Task<'_>, Arc<Ready>)> = tasks.into_iter().map(|task| (task, ready())).collect();
     while !tasks.is_empty() {
         let can_go_on: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].1.0.load(Ordering::SeqCst)).collect();
-        assert!(!can_go_on.is_empty(), "{} tasks wait for one another", tasks.len());
+        assert!(!can_go_on.is_empty(), "{what}: {} tasks wait for one another", tasks.len());
         before_step(random);
         let at = can_go_on[random.index(can_go_on.len())];
         let (task, ready) = &mut tasks[at];
@@ -42,10 +42,6 @@ pub(crate) fn run(tasks: Vec<Task<'_>>, random: &mut Random, mut before_step: im
             drop(tasks.swap_remove(at));
         }
     }
-}
-
-fn swap<A, B>((a, b): (A, B)) -> (B, A) {
-    (b, a)
 }
 
 /// Bytes of a sector, the unit in which content is judged.

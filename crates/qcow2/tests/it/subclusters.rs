@@ -228,13 +228,13 @@ fn a_snapshot_keeps_its_subclusters() {
     }
 }
 
-/// The bitmaps are in the second half of the first L2 entries.
-fn entry(path: &str, index: usize) -> (u64, u64) {
-    let bytes = std::fs::read(path).expect("readable");
-    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight"));
-    let l1 = len(number(40));
-    let table = len(number(l1) & 0x00ff_ffff_ffff_fe00);
-    (number(table + 16 * index), number(table + 16 * index + 8))
+fn number(bytes: &[u8], at: u64) -> u64 {
+    u64::from_be_bytes(bytes[len(at)..len(at) + 8].try_into().expect("eight"))
+}
+
+/// Where the first L2 table is.
+fn table(bytes: &[u8]) -> u64 {
+    number(bytes, number(bytes, 40)) & 0x00ff_ffff_ffff_fe00
 }
 
 #[test]
@@ -260,7 +260,8 @@ fn only_the_subclusters_that_a_write_touches_are_copied() {
     }
     block_on(node.close()).expect("closed");
     subject.assert_good("single steps");
-    let bitmaps: Vec<u64> = (0..7).map(|index| entry(&subject.path(), index).1).collect();
+    let bytes = std::fs::read(subject.path()).expect("readable");
+    let bitmaps: Vec<u64> = (0..7).map(|index| number(&bytes, table(&bytes) + 16 * index + 8)).collect();
     assert_eq!(
         bitmaps,
         [
@@ -274,6 +275,32 @@ fn only_the_subclusters_that_a_write_touches_are_copied() {
         ],
         "as the reference leaves them"
     );
+}
+
+#[test]
+fn damaged_bitmaps_are_counted_as_the_reference_does() {
+    // Entry 0 maps data, entry 1 nothing, entry 2 a compressed cluster.
+    let patches: [(u64, u64); 4] = [
+        (0, 1 << 32 | 0xffff_ffff), // data and zeros at once
+        (0, 0),                     // no data after all, which is no damage
+        (1, 1 << 7),                // data that is nowhere
+        (2, 1),                     // a compressed cluster has no subclusters
+    ];
+    for (index, bitmap) in patches {
+        let bench = Bench::new();
+        bench.create("image", "extended_l2=on", "1M").expect("created");
+        let path = bench.path("image");
+        qemu_io(&path, &["write -P 1 0 64k", "write -c -P 2 128k 64k"]);
+        let mut bytes = std::fs::read(&path).expect("readable");
+        let at = len(table(&bytes) + 16 * index + 8);
+        bytes[at..at + 8].copy_from_slice(&bitmap.to_be_bytes());
+        std::fs::write(&path, bytes).expect("writable");
+        crate::check::compare(&bench, "image");
+        let node = bench.open("image", OpenFlags::empty()).expect("readable");
+        let found = block_on(node.read_bytes(index * 64 * K, 512));
+        // Reading the compressed cluster is possible; the reference does it, too.
+        assert_eq!(found.is_ok(), index == 2 || bitmap == 0, "entry {index}, bitmap {bitmap:#x}");
+    }
 }
 
 #[test]

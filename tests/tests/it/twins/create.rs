@@ -29,6 +29,11 @@ fn created_images_are_the_same() {
         create -f qcow2 -o preallocation=falloc new 3M; reference info new; reference check new
         create -f qcow2 -o preallocation=full new 3M; reference info new; reference check new
         create -f qcow2 -o cluster_size=1M -o compat=1.1 new 10M; reference info new
+        create -f qcow2 -o extended_l2=on new 10M; reference info new; reference check new
+        create -f qcow2 -o extended_l2=on,cluster_size=16k,refcount_bits=1 new 10M; reference info new; reference check new
+        create -f qcow2 -o extended_l2=on,preallocation=metadata new 10M; reference info new; reference check new
+        create -f qcow2 -o extended_l2=on,preallocation=metadata -b plain.qcow2 -F qcow2 new; reference map --output=json new
+        create -f qcow2 -o extended_l2=on,preallocation=falloc -b plain.qcow2 -F qcow2 new; reference compare new plain.qcow2
         create -f qcow2 -b plain.qcow2 -F qcow2 new; reference info new; reference check new
         create -f qcow2 -b plain.qcow2 -F qcow2 new 10M; reference info new
         create -f qcow2 -b raw.img -F raw new; reference info new
@@ -78,6 +83,9 @@ fn wrong_creations_are_refused_the_same() {
         create -f qcow2 -o refcount_bits=128 new 1M
         create -f qcow2 -o refcount_bits=8,compat=0.10 new 1M
         create -f qcow2 -o compat=2 new 1M
+        create -f qcow2 -o extended_l2=on,compat=0.10 new 1M
+        create -f qcow2 -o extended_l2=on,cluster_size=8k new 1M
+        create -f qcow2 -o extended_l2=maybe new 1M
         create -f qcow2 -o lazy_refcounts=on,compat=0.10 new 1M
         create -f qcow2 -o lazy_refcounts=maybe new 1M
         create -f qcow2 -o compression_type=lzo new 1M
