@@ -169,7 +169,7 @@ impl Writer<'_> {
             let host = layout.start_of(layout.nth(layout.data, index));
             entries.store(field, L2Entry::standard(host, true).with_subclusters(subclusters));
         };
-        self.write_table(layout.l2_tables, layout.data_clusters.get(), entries.entry_len(), store).await
+        self.write_table(layout.l2_tables, layout.data_clusters.get(), entries.entry_bytes(), store).await
     }
 
     /// Writes a table of entries of `entry_len` bytes, which `store` makes, from the start of a cluster on.

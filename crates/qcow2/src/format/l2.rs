@@ -132,13 +132,13 @@ impl L2Layout {
     /// Length of an entry in bytes.
     #[inline]
     #[must_use]
-    pub const fn entry_len(self) -> usize {
+    pub const fn entry_bytes(self) -> usize {
         self.geometry.l2_entry_len()
     }
 
     /// The entries of a table or a part of one; a last one that is cut off counts as unallocated.
     pub fn entries(self, table: &[u8]) -> impl Iterator<Item = L2Entry> + '_ {
-        table.chunks(self.entry_len()).map(move |bytes| self.load(bytes).unwrap_or(L2Entry::UNALLOCATED))
+        table.chunks(self.entry_bytes()).map(move |bytes| self.load(bytes).unwrap_or(L2Entry::UNALLOCATED))
     }
 
     /// The entry that `bytes` begin with, if they are long enough.

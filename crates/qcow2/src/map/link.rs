@@ -37,8 +37,8 @@ impl Meta {
         let layout = self.layout;
         let mut dropped = Vec::new();
         let bytes = &mut self.l2.bytes_mut(slot)[byte..];
-        let n = (bytes.len() / layout.entry_len()).min(usize::try_from(max).unwrap_or(usize::MAX));
-        for (i, bytes) in bytes.chunks_exact_mut(layout.entry_len()).take(n).enumerate() {
+        let n = (bytes.len() / layout.entry_bytes()).min(usize::try_from(max).unwrap_or(usize::MAX));
+        for (i, bytes) in bytes.chunks_exact_mut(layout.entry_bytes()).take(n).enumerate() {
             let old = layout.load(bytes).unwrap_or_default();
             let new = entry_of(i as u64);
             layout.store(bytes, new);

@@ -2,17 +2,19 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use qemu_block::manage::{NewSnapshot, SnapshotSelector};
 use qemu_block::mem::MemOp;
 use qemu_block::node::Node;
 use qemu_block::types::{OpenFlags, WriteFlags, ZeroFlags};
 use qemu_util::buf::IoBuf;
 
 use crate::mem::{MemBench, fill, is_filled};
-use crate::schedule::{self, History, SECTOR, Task, content};
+use crate::schedule::{self, History, Others, SECTOR, Task, content};
 use crate::support::{Random, block_on};
 
 const K: u64 = 1 << 10;
@@ -191,9 +193,18 @@ struct Setting {
     cluster: u64,
     size: u64,
     with_backing: bool,
+    /// Requests that are among the random ones.
+    extras: &'static [Extra],
 }
 
-const SETTINGS: [Setting; 5] = [
+/// Requests that not every image can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    Compress,
+    Snapshot,
+}
+
+const SETTINGS: [Setting; 7] = [
     // 64 entries in a table, of which two fit into the cache.
     Setting {
         create: "cluster_size=512,refcount_bits=64",
@@ -201,6 +212,7 @@ const SETTINGS: [Setting; 5] = [
         cluster: 512,
         size: M,
         with_backing: false,
+        extras: &[Extra::Snapshot],
     },
     Setting {
         create: "cluster_size=1k",
@@ -208,14 +220,31 @@ const SETTINGS: [Setting; 5] = [
         cluster: 1024,
         size: 4 * M,
         with_backing: true,
+        extras: &[],
     },
-    Setting { create: "cluster_size=4k,refcount_bits=1", open: "", cluster: 4096, size: M, with_backing: true },
+    Setting {
+        create: "cluster_size=4k,refcount_bits=1",
+        open: "",
+        cluster: 4096,
+        size: M,
+        with_backing: true,
+        extras: &[],
+    },
+    Setting {
+        create: "cluster_size=4k",
+        open: "l2-cache-size=0",
+        cluster: 4096,
+        size: 2 * M,
+        with_backing: false,
+        extras: &[Extra::Compress, Extra::Snapshot],
+    },
     Setting {
         create: "cluster_size=16k,extended_l2=on",
         open: "l2-cache-size=1k,l2-cache-entry-size=512",
         cluster: 16 << 10,
         size: 16 * M,
         with_backing: true,
+        extras: &[Extra::Snapshot],
     },
     Setting {
         create: "cluster_size=64k,extended_l2=on",
@@ -223,6 +252,15 @@ const SETTINGS: [Setting; 5] = [
         cluster: CLUSTER as u64,
         size: 32 * M,
         with_backing: false,
+        extras: &[],
+    },
+    Setting {
+        create: "cluster_size=16k,extended_l2=on,compression_type=zstd",
+        open: "l2-cache-size=1k,l2-cache-entry-size=512",
+        cluster: 16 << 10,
+        size: 16 * M,
+        with_backing: true,
+        extras: &[Extra::Compress],
     },
 ];
 
@@ -244,6 +282,8 @@ struct Schedule<'a> {
     setting: &'a Setting,
     node: Arc<Node>,
     history: RefCell<History>,
+    /// Names of snapshots, and when each was made.
+    snapshots: RefCell<Vec<(String, Range<u64>)>>,
     what: String,
 }
 
@@ -262,7 +302,12 @@ impl Schedule<'_> {
         let grain = if random.below(2) == 0 { SECTOR } else { cluster };
         let offset = place + random.below(4 * cluster / grain) * grain;
         let len = (1 + random.below(3)) * grain;
+        let extra = self.setting.extras.get(random.index(8)).copied();
         match random.below(10) {
+            _ if extra == Some(Extra::Snapshot) => self.snapshot(random).await,
+            0..4 if extra == Some(Extra::Compress) => {
+                self.compress(offset / cluster * cluster, 2 * cluster, random).await
+            }
             0..4 => self.change(offset, len, false, random).await,
             4 => self.change(offset, len, true, random).await,
             5 => {
@@ -290,6 +335,30 @@ impl Schedule<'_> {
         let data = IoBuf::copy_of(&content(value, len));
         self.node.write(offset, data.into(), flags).await.expect(&self.what);
         self.history.borrow_mut().end(change);
+    }
+
+    /// As [`Schedule::change`], compressed.
+    async fn compress(&self, offset: u64, len: u64, random: &mut Random) {
+        let value = u16::try_from(1 + random.below(59_000)).expect("small");
+        let run = self.node.compress(offset, IoBuf::copy_of(&content(value, len)).into()).await.expect(&self.what);
+        let change = self.begin(offset, len, value);
+        self.node.write_compressed(run).await.expect(&self.what);
+        self.history.borrow_mut().end(change);
+    }
+
+    /// Makes a snapshot, or deletes one.
+    async fn snapshot(&self, random: &mut Random) {
+        let snapshots = self.node.snapshots().expect("qcow2 has snapshots");
+        let deleted = if random.below(3) == 0 { self.snapshots.borrow_mut().pop() } else { None };
+        if let Some((name, _)) = deleted {
+            return snapshots.delete(&SnapshotSelector::Any(name)).await.expect(&self.what);
+        }
+        let start = self.history.borrow_mut().now();
+        // The number keeps the names apart.
+        let name = format!("at {start}");
+        snapshots.create(NewSnapshot { name: name.clone(), ..NewSnapshot::default() }).await.expect(&self.what);
+        let end = self.history.borrow_mut().now();
+        self.snapshots.borrow_mut().push((name, start..end));
     }
 
     fn begin(&self, offset: u64, len: u64, value: u16) -> usize {
@@ -320,7 +389,7 @@ fn make_image(bench: &MemBench, setting: &Setting) {
     bench.create("a", &options, setting.size);
 }
 
-fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
+fn run_schedules(setting: &Setting, seeds: Range<u64>) {
     let bench = MemBench::new();
     make_image(&bench, setting);
     let fresh = bench.disk().to_vec();
@@ -332,7 +401,7 @@ fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
         let node = bench.open_with("a", flags, setting.open).expect("writable");
         let first = if setting.with_backing { BASE } else { 0 };
         let history = RefCell::new(History::new(setting.size / SECTOR, first));
-        let schedule = Schedule { setting, node, history, what: what.clone() };
+        let schedule = Schedule { setting, node, history, snapshots: RefCell::default(), what: what.clone() };
         let control = bench.disk().control().clone();
         let n_tasks = 2 + random.below(7);
         let n_steps = 2 + random.below(6);
@@ -340,7 +409,8 @@ fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
             .map(|task| Box::pin(schedule.task(Random::new(seed * 100 + task), n_steps)) as Task<'_>)
             .collect();
         let ops = [MemOp::Read, MemOp::Write, MemOp::Zero, MemOp::Discard, MemOp::Flush];
-        schedule::run(tasks, &mut random, &what, |random| {
+        let others = if setting.extras.contains(&Extra::Compress) { Others::Some } else { Others::None };
+        schedule::run(tasks, &mut random, others, &what, |random| {
             let turns = u32::try_from(random.below(6)).expect("small");
             control.delay(ops[random.index(ops.len())], turns);
         });
@@ -348,13 +418,11 @@ fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
         block_on(schedule.node.close()).expect(&what);
         let report = bench.check();
         assert_eq!((report.corruptions, report.leaks, report.check_errors), (0, 0, 0), "{what}: {report:?}");
-        let node = bench.open("a", OpenFlags::empty()).expect("readable");
         let mut history = schedule.history.borrow_mut();
         let (start, end) = (history.now(), history.now());
-        for place in (0..PLACES).map(|index| place(setting, index)) {
-            let len = usize::try_from(PLACE_CLUSTERS * setting.cluster).expect("small");
-            let bytes = block_on(node.read_bytes(place, len)).expect(&what);
-            history.assert_content(place, &bytes, start..end, &what);
+        judge(&bench, setting, &history, None, start..end, &what);
+        for (name, made) in schedule.snapshots.borrow().iter() {
+            judge(&bench, setting, &history, Some(name), made.clone(), &what);
         }
         if seed % 100 == 0 {
             bench.assert_clean();
@@ -362,9 +430,30 @@ fn run_schedules(setting: &Setting, seeds: std::ops::Range<u64>) {
     }
 }
 
+/// Judges the image, or a snapshot of it, as it was at some time.
+fn judge(
+    bench: &MemBench,
+    setting: &Setting,
+    history: &History,
+    snapshot: Option<&String>,
+    when: Range<u64>,
+    what: &str,
+) {
+    let node = bench.open("a", OpenFlags::empty()).expect("readable");
+    if let Some(name) = snapshot {
+        let snapshots = node.snapshots().expect("qcow2 has snapshots");
+        block_on(snapshots.load(&SnapshotSelector::Any(name.clone()))).expect(what);
+    }
+    for place in (0..PLACES).map(|index| place(setting, index)) {
+        let len = usize::try_from(PLACE_CLUSTERS * setting.cluster).expect("small");
+        let bytes = block_on(node.read_bytes(place, len)).expect(what);
+        history.assert_content(place, &bytes, when.clone(), what);
+    }
+}
+
 #[test]
 fn thousands_of_schedules_end_well() {
     for setting in &SETTINGS {
-        run_schedules(setting, 0..500);
+        run_schedules(setting, 0..400);
     }
 }

@@ -7,36 +7,60 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 
 use crate::support::Random;
 
 /// A task of a schedule.
 pub(crate) type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-struct Ready(AtomicBool);
+struct Ready {
+    flag: AtomicBool,
+    /// The thread of the executor, which waits if no task can go on.
+    executor: Thread,
+}
 
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
+        self.executor.unpark();
     }
+}
+
+/// Whether tasks may wait for other threads, which compress. Then a seed does not decide everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    None,
+    Some,
 }
 
 /// Runs all tasks to their end on this thread; `before_step` is called before each step, and `what` names the schedule.
 ///
 /// # Panics
-/// When none of them can go on.
-pub(crate) fn run(tasks: Vec<Task<'_>>, random: &mut Random, what: &str, mut before_step: impl FnMut(&mut Random)) {
-    let ready = || Arc::new(Ready(AtomicBool::new(true)));
+/// When none of them can go on, and there are no others to wait for.
+pub(crate) fn run(
+    tasks: Vec<Task<'_>>,
+    random: &mut Random,
+    others: Others,
+    what: &str,
+    mut before_step: impl FnMut(&mut Random),
+) {
+    let ready = || Arc::new(Ready { flag: AtomicBool::new(true), executor: std::thread::current() });
     let mut tasks: Vec<(Task<'_>, Arc<Ready>)> = tasks.into_iter().map(|task| (task, ready())).collect();
     while !tasks.is_empty() {
-        let can_go_on: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].1.0.load(Ordering::SeqCst)).collect();
+        let can_go_on: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].1.flag.load(Ordering::SeqCst)).collect();
+        if can_go_on.is_empty() && others == Others::Some {
+            std::thread::park();
+            continue;
+        }
         assert!(!can_go_on.is_empty(), "{what}: {} tasks wait for one another", tasks.len());
         before_step(random);
         let at = can_go_on[random.index(can_go_on.len())];
         let (task, ready) = &mut tasks[at];
-        ready.0.store(false, Ordering::SeqCst);
+        ready.flag.store(false, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(ready));
         if let Poll::Ready(()) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
             drop(tasks.swap_remove(at));

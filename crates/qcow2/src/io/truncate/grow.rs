@@ -107,7 +107,7 @@ impl Image {
     async fn ends_in_data(&self, len: u64) -> Result<bool> {
         let (first, end) = self.clusters_of(len, 1);
         let run = self.meta.lock().await.lookup_run(first, end).await?;
-        Ok(matches!(run.mapping, L2Mapping::Standard { .. } | L2Mapping::Compressed(_)))
+        Ok(matches!(run.mapping, L2Mapping::Standard { .. } | L2Mapping::Compressed(_) | L2Mapping::Mixed { .. }))
     }
 }
 
