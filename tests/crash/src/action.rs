@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use qemu_block::error::Result;
+use qemu_block::manage::{NewSnapshot, SnapshotOps, SnapshotSelector};
 use qemu_block::node::Node;
 use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
 use qemu_util::buf::IoBuf;
@@ -56,6 +57,50 @@ pub enum Action {
     Resize(u64),
     /// The image is closed and opened again.
     Reopen,
+    /// A snapshot of that name is made.
+    Snapshot(String),
+    /// The disk becomes what the snapshot holds.
+    Apply(String),
+    /// The snapshot is deleted.
+    Delete(String),
+}
+
+/// What random requests depend on: how the disk is once all earlier ones are done.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Its size in sectors.
+    pub n_sectors: u64,
+    /// Its snapshots, with their sizes.
+    pub snapshots: Vec<(String, u64)>,
+}
+
+impl Course {
+    /// A new disk.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        Self { n_sectors: shape.size / SECTOR, snapshots: Vec::new() }
+    }
+
+    /// Follows a request.
+    pub fn follow(&mut self, action: &Action) {
+        match action {
+            Action::Resize(n_sectors) => self.n_sectors = *n_sectors,
+            Action::Snapshot(name) => self.snapshots.push((name.clone(), self.n_sectors)),
+            Action::Apply(name) => {
+                let found = self.snapshots.iter().find(|(its_name, _)| its_name == name);
+                self.n_sectors = found.map_or(self.n_sectors, |(_, n_sectors)| *n_sectors);
+            }
+            Action::Delete(name) => self.snapshots.retain(|(its_name, _)| its_name != name),
+            _ => {}
+        }
+    }
+
+    fn any_snapshot(&self, rng: &mut Rng) -> Option<String> {
+        if self.snapshots.is_empty() {
+            return None;
+        }
+        Some(self.snapshots[rng.index(self.snapshots.len())].0.clone())
+    }
 }
 
 /// A request under way.
@@ -65,13 +110,19 @@ impl Action {
     /// Whether nothing else may be under way meanwhile.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
-        matches!(self, Self::Resize(_) | Self::Reopen)
+        !matches!(
+            self,
+            Self::Write { .. } | Self::Zero { .. } | Self::Discard { .. } | Self::Compressed { .. } | Self::Flush
+        )
     }
 
     /// What the guest may see once it has begun.
     #[must_use]
     pub fn effect(&self, op: usize, shape: &Shape) -> Effect {
         match *self {
+            Self::Snapshot(ref name) => Effect::Snapshot(name.clone()),
+            Self::Apply(ref name) => Effect::Apply(name.clone()),
+            Self::Delete(ref name) => Effect::Delete(name.clone()),
             Self::Write { at, n, noise } | Self::Compressed { at, n, noise } => {
                 Effect::Sectors(at, at + n, Tag::of(op, noise))
             }
@@ -104,12 +155,25 @@ impl Action {
             Self::Flush => Box::pin(async move { node.flush().await }),
             Self::Resize(n) => Box::pin(async move { node.truncate(n * SECTOR, PreallocMode::Off).await }),
             Self::Reopen => Box::pin(std::future::ready(Ok(()))),
+            Self::Snapshot(ref name) => {
+                let new = NewSnapshot { name: name.clone(), ..NewSnapshot::default() };
+                Box::pin(async move { snapshots(&node).create(new).await.map(drop) })
+            }
+            Self::Apply(ref name) => {
+                let which = by_name(name);
+                Box::pin(async move { snapshots(&node).apply(&which).await })
+            }
+            Self::Delete(ref name) => {
+                let which = by_name(name);
+                Box::pin(async move { snapshots(&node).delete(&which).await })
+            }
         }
     }
 
-    /// A random one for a disk of `n_sectors`.
+    /// A random one, number `op` of its session.
     #[must_use]
-    pub fn random(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> Self {
+    pub fn random(rng: &mut Rng, shape: &Shape, course: &Course, op: usize) -> Self {
+        let n_sectors = course.n_sectors;
         let noise = rng.one_in(6);
         match shape.kind(rng) {
             Kind::Write => {
@@ -131,8 +195,12 @@ impl Action {
                 Self::Compressed { at, n, noise }
             }
             Kind::Flush => Self::Flush,
-            Kind::Resize => Self::Resize(other_size(rng, shape, n_sectors)),
+            Kind::Grow => Self::Resize(larger_size(rng, shape, n_sectors)),
+            Kind::Shrink => Self::Resize(1 + rng.below(n_sectors)),
             Kind::Reopen => Self::Reopen,
+            Kind::Snapshot => Self::Snapshot(format!("s{op}")),
+            Kind::Apply => course.any_snapshot(rng).map_or(Self::Flush, Self::Apply),
+            Kind::Delete => course.any_snapshot(rng).map_or(Self::Flush, Self::Delete),
         }
     }
 }
@@ -152,8 +220,18 @@ fn some_clusters(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> (u64, u64) {
     (at, n.min(n_sectors - at))
 }
 
+fn snapshots(node: &Node) -> &dyn SnapshotOps {
+    node.snapshots().expect("the format has snapshots")
+}
+
+/// The snapshot of that name; names are not reused.
+#[must_use]
+pub fn by_name(name: &str) -> SnapshotSelector {
+    SnapshotSelector::Exact { id: None, name: Some(name.to_owned()) }
+}
+
 /// A larger size, within what is tracked.
-fn other_size(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> u64 {
+fn larger_size(rng: &mut Rng, shape: &Shape, n_sectors: u64) -> u64 {
     let room = shape.n_max() - n_sectors;
     if room == 0 { n_sectors } else { n_sectors + 1 + rng.below(room) }
 }

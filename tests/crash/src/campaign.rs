@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::judge::{Count, Depth, judge_all};
 use crate::sector::SECTOR;
 use crate::session::{Plan, run};
-use crate::shape::Shape;
+use crate::shape::{SNAPSHOTS, Shape};
 
 /// How thoroughly the tests look.
 pub const DEPTH: Depth = Depth { reference: 400, afterlife: 40 };
@@ -29,6 +29,37 @@ pub fn shapes() -> Vec<Shape> {
         Shape::new("64k-r1", "refcount_bits=1", 64 * K),
         Shape::new("64k-base", "refcount_bits=64", 64 * K).with_base("64k-base"),
     ]
+}
+
+/// The shapes of sessions in which snapshots are made, applied and deleted.
+#[must_use]
+pub fn snapshot_shapes() -> Vec<Shape> {
+    vec![
+        Shape::new("", "", 512).with_mix("512-snap", SNAPSHOTS),
+        Shape::new("", "refcount_bits=64", 512).with_mix("512-r64-snap", SNAPSHOTS),
+        Shape::new("", "", 4 * K).with_mix("4k-snap", SNAPSHOTS),
+        Shape::new("", "", 4 * K).with_base("").with_mix("4k-base-snap", SNAPSHOTS),
+        Shape::new("", "", 4 * K).with_width("", 4).with_mix("4k-wide-snap", SNAPSHOTS),
+        Shape::new("", "", 64 * K).with_mix("64k-snap", SNAPSHOTS),
+    ]
+}
+
+/// The shapes with extended L2 entries: clusters are divided into 32 parts.
+#[must_use]
+pub fn subcluster_shapes() -> Vec<Shape> {
+    let shape = || Shape { size: 96 * K, size_max: 128 * K, ..Shape::new("16k-ext", "extended_l2=on", 16 * K) };
+    vec![
+        shape(),
+        Shape { name: "16k-ext-r1", options: "extended_l2=on,refcount_bits=1", ..shape() },
+        shape().with_base("16k-ext-base"),
+        shape().with_base("").with_width("16k-ext-wide", 4),
+    ]
+}
+
+/// All shapes.
+#[must_use]
+pub fn all_shapes() -> Vec<Shape> {
+    [shapes(), concurrent_shapes(), snapshot_shapes(), subcluster_shapes()].concat()
 }
 
 /// The shapes of sessions with several requests at a time.

@@ -31,10 +31,10 @@ pub struct Point {
 }
 
 impl Point {
-    /// Whether a request cannot be done if this fails. Discards are hints, and what nobody needs to know for sure is
-    /// not asked again.
+    /// Whether a request cannot be done if this fails. Discards are hints, so is cutting off the end of the file that
+    /// nobody uses; and what nobody needs to know for sure is not asked again.
     fn must_tell(&self) -> bool {
-        !matches!(self.op, MemOp::Discard | MemOp::Status)
+        !matches!(self.op, MemOp::Discard | MemOp::Status | MemOp::Truncate)
     }
 }
 
@@ -118,7 +118,7 @@ impl Session<'_> {
         }
         self.heal();
         let live = block_on(look_live(&node, self.guest.tracked_bytes()))?;
-        self.guest.judge_now(&live).map_err(|text| format!("while it is open: {text}"))?;
+        self.guest.judge_open(&live).map_err(|text| format!("while it is open: {text}"))?;
         self.close(&node);
         let left = block_on(look(&self.bench, self.guest.tracked_bytes()))?;
         self.guest.judge(&left).map_err(|text| format!("afterwards: {text}"))

@@ -119,8 +119,9 @@ pub struct Sight {
     pub n_sectors: u64,
     /// Who wrote the sectors, as far as anybody looked.
     pub tags: Vec<Tag>,
-    /// The snapshots by their names, with their disks.
-    pub snapshots: BTreeMap<String, (u64, Vec<Tag>)>,
+    /// The snapshots by their names, with what their disks hold, as far as the image's own disk reaches: those who show
+    /// a snapshot leave the disk at its size.
+    pub snapshots: BTreeMap<String, Vec<Tag>>,
 }
 
 /// The disk as it may be.
@@ -241,6 +242,11 @@ impl Guest {
     /// # Errors
     /// What it shows that it must not.
     pub fn judge(&self, sight: &Sight) -> Result<(), String> {
+        self.judge_disk(sight)?;
+        self.judge_snapshots(sight)
+    }
+
+    fn judge_disk(&self, sight: &Sight) -> Result<(), String> {
         if !self.size.allows(&sight.n_sectors) {
             return Err(format!("the disk has {} sectors, not {:?}", sight.n_sectors, values(&self.size)));
         }
@@ -249,7 +255,7 @@ impl Guest {
                 return Err(format!("sector {sector} holds {tag:?}, not one of {:?}", values(history)));
             }
         }
-        self.judge_snapshots(sight)
+        Ok(())
     }
 
     fn judge_snapshots(&self, sight: &Sight) -> Result<(), String> {
@@ -261,11 +267,11 @@ impl Guest {
             if !state.exists.allows(&found.is_some()) {
                 return Err(format!("whether there is a snapshot '{name}': {}", found.is_some()));
             }
-            let Some((n_sectors, tags)) = found else { continue };
-            if !state.n_sectors.contains(n_sectors) {
-                return Err(format!("snapshot '{name}' has {n_sectors} sectors, not {:?}", state.n_sectors));
-            }
-            for (sector, (tag, allowed)) in tags.iter().zip(&state.content).enumerate() {
+            let Some(tags) = found else { continue };
+            // What lies behind the snapshot's own end was never promised.
+            let n_sectors = state.n_sectors.iter().min().copied().unwrap_or(0);
+            let tags = tags.iter().take(usize::try_from(n_sectors).expect("a sector in memory"));
+            for (sector, (tag, allowed)) in tags.zip(&state.content).enumerate() {
                 if !allowed.contains(tag) {
                     return Err(format!("sector {sector} of snapshot '{name}' holds {tag:?}, not {allowed:?}"));
                 }
@@ -274,14 +280,26 @@ impl Guest {
         Ok(())
     }
 
-    /// As [`Guest::judge`], for an image that is still open, or was closed in peace.
+    /// As [`Guest::judge`], for an image that was closed in peace.
     ///
     /// # Errors
     /// What it shows that it must not.
-    pub fn judge_now(&self, sight: &Sight) -> Result<(), String> {
+    pub fn judge_closed(&self, sight: &Sight) -> Result<(), String> {
+        self.in_peace().judge(sight)
+    }
+
+    /// As [`Guest::judge`], for the disk of an image that is open.
+    ///
+    /// # Errors
+    /// What it shows that it must not.
+    pub fn judge_open(&self, sight: &Sight) -> Result<(), String> {
+        self.in_peace().judge_disk(sight)
+    }
+
+    fn in_peace(&self) -> Self {
         let mut peaceful = self.clone();
         peaceful.flush(u64::MAX);
-        peaceful.judge(sight)
+        peaceful
     }
 
     /// The size that the disk has, if no resize is under way.

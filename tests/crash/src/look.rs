@@ -6,6 +6,7 @@ use std::sync::Arc;
 use qemu_block::node::Node;
 use qemu_block::types::{CheckFixes, OpenFlags};
 
+use crate::action::by_name;
 use crate::bench::{Bench, IMAGE};
 use crate::guest::Sight;
 use crate::sector::{SECTOR, Tag, tag_of};
@@ -15,11 +16,26 @@ use crate::sector::{SECTOR, Tag, tag_of};
 /// # Errors
 /// What is wrong with it, in words. Leaks are not.
 pub async fn look(bench: &Bench, n_bytes: u64) -> Result<Sight, String> {
-    let node = bench.open("qcow2", IMAGE, OpenFlags::empty()).await;
-    let node = node.map_err(|error| format!("it cannot be opened: {}", error.chain()))?;
+    let mut node = open(bench, OpenFlags::empty()).await?;
+    let info = node.info().await.map_err(|error| format!("info: {}", error.chain()))?;
+    if info.dirty == Some(true) {
+        // Its counts are rebuilt by the first who wants to write.
+        close(&node).await?;
+        close(&open(bench, OpenFlags::WRITE).await?).await?;
+        node = open(bench, OpenFlags::empty()).await?;
+    }
     let sight = look_at(&node, n_bytes).await;
-    node.close().await.map_err(|error| format!("it cannot be closed: {}", error.chain()))?;
+    close(&node).await?;
     sight
+}
+
+async fn open(bench: &Bench, flags: OpenFlags) -> Result<Arc<Node>, String> {
+    let node = bench.open("qcow2", IMAGE, flags).await;
+    node.map_err(|error| format!("it cannot be opened: {}", error.chain()))
+}
+
+async fn close(node: &Arc<Node>) -> Result<(), String> {
+    node.close().await.map_err(|error| format!("it cannot be closed: {}", error.chain()))
 }
 
 /// As [`look`], at an image that is open, and without a check.
@@ -35,7 +51,17 @@ async fn look_at(node: &Arc<Node>, n_bytes: u64) -> Result<Sight, String> {
     if report.corruptions != 0 || report.check_errors != 0 {
         return Err(format!("check: {report:?}"));
     }
-    look_live(node, n_bytes).await
+    let mut sight = look_live(node, n_bytes).await?;
+    // What the snapshots show replaces what the disk shows, so they come last.
+    let Some(snapshots) = node.snapshots() else { return Ok(sight) };
+    let list = snapshots.list().await.map_err(|error| format!("snapshots: {}", error.chain()))?;
+    for snapshot in list {
+        let which = by_name(&snapshot.name);
+        snapshots.load(&which).await.map_err(|error| format!("snapshot '{}': {}", snapshot.name, error.chain()))?;
+        let shown = tags(node, n_bytes).await.map_err(|text| format!("snapshot '{}': {text}", snapshot.name))?;
+        sight.snapshots.insert(snapshot.name, shown);
+    }
+    Ok(sight)
 }
 
 /// Who wrote the sectors.

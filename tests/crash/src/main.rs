@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crash::campaign::{DEPTH, concurrent_shapes, shapes};
+use crash::campaign::{DEPTH, all_shapes};
 use crash::judge::{Count, judge_all};
 use crash::session::{Plan, run};
 use crash::shape::Shape;
@@ -57,7 +57,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 /// Runs sessions until the time is over, or just the one that is asked for.
 fn cut(options: &Options) -> Result<(), String> {
     let wanted = |shape: &Shape| options.shape.as_ref().is_none_or(|name| name == shape.name);
-    let shapes: Vec<Shape> = shapes().into_iter().chain(concurrent_shapes()).filter(wanted).collect();
+    let shapes: Vec<Shape> = all_shapes().into_iter().filter(wanted).collect();
     if shapes.is_empty() {
         return Err(format!("there is no shape '{}'", options.shape.as_deref().unwrap_or_default()));
     }

@@ -10,7 +10,7 @@ use qemu_block::node::Node;
 use qemu_block::types::{OpenFlags, WriteFlags};
 use qemu_util::buf::IoBuf;
 
-use crate::action::Action;
+use crate::action::{Action, Course};
 use crate::bench::{BASE, Bench, IMAGE};
 use crate::executor::{Crew, block_on};
 use crate::guest::{Effect, Guest, Remark};
@@ -38,13 +38,11 @@ impl Plan {
     #[must_use]
     pub fn random(shape: &Shape, seed: u64, n_actions: usize) -> Self {
         let mut rng = Rng::new(seed);
-        let mut n_sectors = shape.size / SECTOR;
+        let mut course = Course::new(shape);
         let mut actions = Vec::with_capacity(n_actions);
-        for _ in 0..n_actions {
-            let action = Action::random(&mut rng, shape, n_sectors);
-            if let Action::Resize(n) = action {
-                n_sectors = n;
-            }
+        for op in 0..n_actions {
+            let action = Action::random(&mut rng, shape, &course, op);
+            course.follow(&action);
             actions.push(action);
         }
         Self { shape: shape.clone(), seed, actions }
@@ -146,7 +144,7 @@ pub fn run(plan: Plan) -> Trace {
     work(&mut session, &plan);
     let Session { bench, recorder, remarks, guest, .. } = session;
     let sight = block_on(look(&bench, guest.tracked_bytes()));
-    if let Err(complaint) = sight.and_then(|sight| guest.judge_now(&sight)) {
+    if let Err(complaint) = sight.and_then(|sight| guest.judge_closed(&sight)) {
         panic!("after the session: {complaint}\n{plan}");
     }
     Trace { plan, start, events: recorder.take(), remarks, guest: first }

@@ -16,8 +16,16 @@ pub enum Kind {
     Compressed,
     /// What was done is made durable.
     Flush,
-    /// The disk gets another size.
-    Resize,
+    /// The disk becomes larger.
+    Grow,
+    /// The disk becomes smaller.
+    Shrink,
+    /// A snapshot is made.
+    Snapshot,
+    /// The disk becomes what a snapshot holds.
+    Apply,
+    /// A snapshot is deleted.
+    Delete,
     /// The image is closed and opened again.
     Reopen,
 }
@@ -32,8 +40,23 @@ pub const ALL: Mix = &[
     (Kind::Discard, 3),
     (Kind::Compressed, 4),
     (Kind::Flush, 5),
-    (Kind::Resize, 1),
+    (Kind::Grow, 1),
     (Kind::Reopen, 1),
+];
+
+/// Some of everything, and snapshots.
+pub const SNAPSHOTS: Mix = &[
+    (Kind::Write, 6),
+    (Kind::Zero, 2),
+    (Kind::Discard, 2),
+    (Kind::Compressed, 3),
+    (Kind::Flush, 4),
+    (Kind::Grow, 1),
+    (Kind::Shrink, 1),
+    (Kind::Reopen, 1),
+    (Kind::Snapshot, 3),
+    (Kind::Apply, 1),
+    (Kind::Delete, 1),
 ];
 
 /// The kind of image, and of session.
@@ -76,6 +99,12 @@ impl Shape {
     #[must_use]
     pub const fn with_width(self, name: &'static str, width: usize) -> Self {
         Self { name, width, ..self }
+    }
+
+    /// The same with other things done.
+    #[must_use]
+    pub const fn with_mix(self, name: &'static str, mix: Mix) -> Self {
+        Self { name, mix, ..self }
     }
 
     /// The options of `create`.

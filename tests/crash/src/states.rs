@@ -26,7 +26,7 @@ const ALL_SUBSETS_MAX: usize = 8;
 /// Parts of a write that is cut short at most.
 const TORN_MAX: u64 = 8;
 /// Parts of the last write of a subset.
-const TORN_IN_SUBSETS_MAX: u64 = 2;
+const TORN_IN_SUBSETS_MAX: u64 = 1;
 /// Of many changes so many single ones are left out, and as many are kept alone.
 const SINGLES_MAX: usize = 24;
 /// Random subsets of many changes.

@@ -1,6 +1,6 @@
 //! Every request to the storage fails in turn.
 
-use crash::campaign::shapes;
+use crash::campaign::all_shapes;
 use crash::faults::fail_everywhere;
 use crash::session::Plan;
 use crash::shape::Shape;
@@ -24,16 +24,17 @@ const FAULTS: [Fault; 7] = [
 ];
 
 /// Points that each test tries at least.
-const POINTS: [u64; 3] = [4_000, 3_000, 3_000];
+const POINTS: [u64; 4] = [4_000, 3_000, 3_000, 2_000];
 
-const _: () = assert!(POINTS[0] + POINTS[1] + POINTS[2] >= 10_000);
+const _: () = assert!(POINTS[0] + POINTS[1] + POINTS[2] + POINTS[3] >= 10_000);
 
 #[expect(clippy::print_stderr, reason = "what a test has tried belongs into its output")]
 fn survive_points(names: &[&str], n_points: u64) {
     let mut count = 0;
     for seed in 1.. {
         for name in names {
-            let shape: Shape = shapes().into_iter().find(|shape| shape.name == *name).expect("a shape of that name");
+            let shape: Shape =
+                all_shapes().into_iter().find(|shape| shape.name == *name).expect("a shape of that name");
             count += fail_everywhere(&Plan::random(&shape, seed, 14), &FAULTS);
         }
         if count >= n_points {
@@ -56,4 +57,9 @@ fn clusters_of_4_kib_survive_failing_storage() {
 #[test]
 fn overlays_survive_failing_storage() {
     survive_points(&["4k-base", "4k-v2-base"], POINTS[2]);
+}
+
+#[test]
+fn subclusters_survive_failing_storage() {
+    survive_points(&["16k-ext", "16k-ext-base"], POINTS[3]);
 }

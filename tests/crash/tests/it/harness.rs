@@ -1,6 +1,6 @@
 //! The harness finds what it is there to find.
 
-use crash::campaign::{DEPTH, concurrent_shapes, shapes};
+use crash::campaign::{DEPTH, all_shapes};
 use crash::judge::{Depth, judge_all};
 use crash::sector::{Tag, bytes_of, is_guest_data, tag_of};
 use crash::session::{Plan, Trace, run};
@@ -11,8 +11,7 @@ use qemu_block::mem::{Event, LogEntry};
 const QUICK: Depth = Depth { reference: 0, afterlife: 0 };
 
 fn shape(name: &str) -> Shape {
-    let all = shapes().into_iter().chain(concurrent_shapes());
-    all.into_iter().find(|shape| shape.name == name).expect("a shape of that name")
+    all_shapes().into_iter().find(|shape| shape.name == name).expect("a shape of that name")
 }
 
 fn session(name: &str, seed: u64) -> Trace {

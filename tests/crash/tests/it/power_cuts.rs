@@ -1,6 +1,6 @@
 //! Sessions of all shapes, and every state that a power cut could leave of them.
 
-use crash::campaign::{DEPTH, concurrent_shapes, shapes, short_plans, survive};
+use crash::campaign::{DEPTH, all_shapes, short_plans, survive};
 use crash::judge::Count;
 use crash::session::Plan;
 use crash::shape::Shape;
@@ -12,6 +12,7 @@ const STATES_OF_64K: u64 = 14_000;
 const STATES_OF_64K_R1: u64 = 500;
 const STATES_OVER_BASES: u64 = 20_000;
 const STATES_OF_CROWDS: u64 = 20_000;
+const STATES_OF_SUBCLUSTERS: u64 = 16_000;
 const STATES_OF_TRIPLES: u64 = 30_000;
 
 const _: () = assert!(
@@ -20,7 +21,7 @@ const _: () = assert!(
 
 /// Judges random sessions of some shapes in turns until there were `n_states`.
 fn survive_states(names: &[&str], n_states: u64) {
-    let all: Vec<Shape> = shapes().into_iter().chain(concurrent_shapes()).collect();
+    let all = all_shapes();
     let mut count = Count::default();
     let mut n_sessions = 0;
     for seed in 1.. {
@@ -71,6 +72,11 @@ fn overlays_survive() {
 #[test]
 fn several_requests_at_a_time_survive() {
     survive_states(&["512-wide", "4k-wide", "4k-base-wide", "64k-wide"], STATES_OF_CROWDS);
+}
+
+#[test]
+fn subclusters_survive() {
+    survive_states(&["16k-ext", "16k-ext-r1", "16k-ext-base", "16k-ext-wide"], STATES_OF_SUBCLUSTERS);
 }
 
 #[test]
