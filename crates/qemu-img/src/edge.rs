@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use qemu_util::primitive::Mutex;
+use qemu_block::driver::BlockDriver;
+use qemu_util::primitive::{Arc, Mutex};
 
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
-use crate::signals;
+use crate::{session, signals};
 
 /// The exit status of every failure.
 const STATUS_FAILED: u8 = 1;
@@ -30,6 +31,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::from(STATUS_FAILED)
         }
     }
+}
+
+/// As [`run`], with further drivers: for programs that embed the command, and for tests with disks that fail.
+///
+/// A driver replaces one of ours with the same name. They are known to this one run, on this thread.
+pub fn run_with(arguments: impl Iterator<Item = OsString>, drivers: Vec<Arc<dyn BlockDriver>>) -> ExitCode {
+    session::with_drivers(drivers, || run(arguments))
 }
 
 fn exit_code(result: &CommandResult) -> ExitCode {

@@ -6,7 +6,8 @@
 //!     ─► output   text, JSON and progress, byte for byte as consumers of QEMU's tool expect them
 //! ```
 //!
-//! The crate is a library only so that tests can reach its parts; the one entry point is [`run`]. Everything that a
+//! The crate is a library only so that tests can reach its parts; the one entry point is [`run`], or [`run_with`] with
+//! further drivers. Everything that a
 //! user sees is worded here: the layers below return values and errors, they neither print nor exit.
 //!
 //! | status | meaning |
@@ -27,4 +28,4 @@ mod session;
 mod signals;
 mod trace;
 
-pub use edge::run;
+pub use edge::{run, run_with};

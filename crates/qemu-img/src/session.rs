@@ -1,8 +1,10 @@
 //! What every command runs in: an event loop, the drivers, and the signals.
 
+use std::cell::RefCell;
 use std::future::Future;
 
 use qemu_block::aio::Services;
+use qemu_block::driver::BlockDriver;
 use qemu_block::node::Node;
 use qemu_block::registry::{OpenContext, OpenSpec, Registry};
 use qemu_block::types::OpenFlags;
@@ -14,6 +16,19 @@ use crate::failure::Failure;
 use crate::output::messages;
 use crate::signals::Signals;
 use crate::trace;
+
+thread_local! {
+    /// Drivers that commands on this thread know besides their own.
+    static FURTHER_DRIVERS: RefCell<Vec<Arc<dyn BlockDriver>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lets `run` make sessions that know `drivers`, too.
+pub(crate) fn with_drivers<T>(drivers: Vec<Arc<dyn BlockDriver>>, run: impl FnOnce() -> T) -> T {
+    let before = FURTHER_DRIVERS.replace(drivers);
+    let result = run();
+    FURTHER_DRIVERS.set(before);
+    result
+}
 
 /// The surroundings of a command.
 #[derive(Debug)]
@@ -47,6 +62,7 @@ impl Session {
         let mut registry = Registry::new(Services::new());
         registry.register(Arc::new(raw::RawDriver));
         registry.register(Arc::new(qcow2::Qcow2Driver));
+        FURTHER_DRIVERS.with_borrow(|drivers| drivers.iter().for_each(|driver| registry.register(Arc::clone(driver))));
         trace::watch(aio.observer(), registry.services().observers());
         Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), signals })
     }

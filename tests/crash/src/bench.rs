@@ -1,5 +1,7 @@
 //! Disks in memory and a graph of nodes over them, all on one thread.
 
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use qcow2::Qcow2Driver;
@@ -79,6 +81,17 @@ impl Bench {
     pub fn make(&self, format: &str, name: &str, options: &str, size: u64) {
         let made = block_on(self.create(format, name, options, size));
         made.unwrap_or_else(|error| panic!("{name} with {options}: {}", error.chain()));
+    }
+
+    /// Runs a command line of `qemu-img` in this process; `mem:NAME` are the disks of the bench. Tells whether its exit
+    /// status is that of success.
+    #[must_use]
+    pub fn command(&self, line: &str) -> bool {
+        let words = line.split_whitespace().map(OsString::from);
+        let code = qemu_img::run_with(words, vec![self.driver.clone()]);
+        // The command's own hook keeps silent about panics, which is not what a test wants.
+        drop(std::panic::take_hook());
+        code == ExitCode::SUCCESS
     }
 
     /// Opens an image.

@@ -13,12 +13,12 @@ use test_support::programs::reference;
 
 use crate::bench::{Bench, IMAGE};
 use crate::executor::block_on;
-use crate::guest::Sight;
+use crate::guest::{Guest, Sight};
 use crate::look::look;
 use crate::rng::Rng;
 use crate::sector::{SECTOR, Tag, bytes_of};
 use crate::session::{Plan, Trace};
-use crate::states::{Place, State, for_each_state};
+use crate::states::{Place, Visitor, for_each_state};
 
 /// What was judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,10 +92,13 @@ struct Judge<'t> {
     bench: Bench,
     trace: &'t Trace,
     depth: Depth,
+    /// What the guest may see.
+    guest: Guest,
     /// What is known about disks, by their digests.
     known: HashMap<Vec<u64>, Result<Sight, String>>,
     count: Count,
     rng: Rng,
+    violation: Option<Box<Violation>>,
 }
 
 /// Judges every state that the session could leave.
@@ -107,47 +110,56 @@ pub fn judge_all(trace: &Trace, depth: Depth) -> Result<Count, Box<Violation>> {
         bench: Bench::new(),
         trace,
         depth,
+        guest: trace.guest.clone(),
         known: HashMap::new(),
         count: Count::default(),
         rng: Rng::new(!trace.plan.seed),
+        violation: None,
     };
-    let mut violation = None;
-    let judged = for_each_state(trace, &mut |state| {
-        judge.judge(state).inspect_err(|complaint| {
-            violation = Some(Box::new(Violation {
-                plan: trace.plan.clone(),
-                place: state.place.clone(),
+    let start: Vec<MemDisk> = trace.start.iter().map(|(_, disk)| disk.clone()).collect();
+    match for_each_state(&start, &trace.events, trace.plan.seed, &mut judge) {
+        Ok(()) => Ok(judge.count),
+        Err(complaint) => Err(judge.violation.expect(&complaint)),
+    }
+}
+
+impl Visitor for Judge<'_> {
+    fn remark(&mut self, note: usize) -> bool {
+        self.guest.note(&self.trace.remarks[note])
+    }
+
+    fn visit(&mut self, disks: &[MemDisk], place: Place, _ended: bool) -> Result<(), String> {
+        self.judge(disks).inspect_err(|complaint| {
+            self.violation = Some(Box::new(Violation {
+                plan: self.trace.plan.clone(),
+                place,
                 complaint: complaint.clone(),
-                disks: trace.start.iter().zip(state.disks).map(|((name, _), disk)| (*name, disk.fork())).collect(),
+                disks: self.trace.start.iter().zip(disks).map(|((name, _), disk)| (*name, disk.fork())).collect(),
             }));
         })
-    });
-    match (judged, violation) {
-        (Err(_), Some(violation)) => Err(violation),
-        _ => Ok(judge.count),
     }
 }
 
 impl Judge<'_> {
-    fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
+    fn judge(&mut self, disks: &[MemDisk]) -> Result<(), String> {
         self.count.states += 1;
-        let key: Vec<u64> = state.disks.iter().map(MemDisk::digest).collect();
-        let n_bytes = state.guest.tracked_bytes();
+        let key: Vec<u64> = disks.iter().map(MemDisk::digest).collect();
+        let n_bytes = self.guest.tracked_bytes();
         if !self.known.contains_key(&key) {
-            self.set(state.disks);
+            self.set(disks);
             let sight = block_on(look(&self.bench, n_bytes));
             self.known.insert(key.clone(), sight);
             self.count.distinct += 1;
         }
         let sight = self.known.get(&key).expect("just looked at").clone()?;
-        state.guest.judge(&sight)?;
+        self.guest.judge(&sight)?;
         if self.depth.reference > 0 && self.rng.one_in(self.depth.reference) {
             self.count.references += 1;
-            self.ask_reference(state.disks)?;
+            self.ask_reference(disks)?;
         }
         if self.depth.afterlife > 0 && self.rng.one_in(self.depth.afterlife) {
             self.count.afterlives += 1;
-            self.live_on(state.disks, sight, n_bytes)?;
+            self.live_on(disks, sight, n_bytes)?;
         }
         Ok(())
     }

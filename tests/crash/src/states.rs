@@ -16,10 +16,8 @@ use std::fmt;
 
 use qemu_block::mem::{Event, LogEntry, MemDisk};
 
-use crate::guest::Guest;
 use crate::rng::Rng;
 use crate::sector::{SECTOR, is_guest_data};
-use crate::session::Trace;
 
 /// Up to so many changes all subsets are tried.
 const ALL_SUBSETS_MAX: usize = 8;
@@ -57,19 +55,18 @@ impl fmt::Display for Place {
     }
 }
 
-/// One state of the disks.
-#[derive(Debug)]
-pub struct State<'a> {
-    /// In the order of [`Trace::start`].
-    pub disks: &'a [MemDisk],
-    /// What the guest may see.
-    pub guest: &'a Guest,
-    /// How it came about.
-    pub place: Place,
-}
+/// Who looks at the states.
+pub trait Visitor {
+    /// A remark of whoever used the disks comes next; tells whether fewer things are right from now on, so that the
+    /// state has to be looked at again.
+    fn remark(&mut self, note: usize) -> bool;
 
-/// What to do with each state; the error ends the enumeration.
-pub type Visit<'v> = &'v mut dyn FnMut(&State<'_>) -> Result<(), String>;
+    /// The disks may be left like this. `ended` says that whoever used them was done by then.
+    ///
+    /// # Errors
+    /// What is wrong with them, which ends the enumeration.
+    fn visit(&mut self, disks: &[MemDisk], place: Place, ended: bool) -> Result<(), String>;
+}
 
 /// A change that no flush covers yet.
 #[derive(Clone, Copy)]
@@ -91,7 +88,6 @@ impl Pending<'_> {
 
 /// The walk through the events.
 struct Walk<'t, 'v> {
-    guest: Guest,
     /// Everything that happened so far.
     current: Vec<MemDisk>,
     /// What is there whatever happens.
@@ -102,38 +98,39 @@ struct Walk<'t, 'v> {
     /// Whether something changed since the subsets were tried.
     untried: bool,
     n_events: usize,
+    ended: bool,
     rng: Rng,
-    visit: Visit<'v>,
+    visitor: &'v mut dyn Visitor,
 }
 
-/// Visits every state that the session could leave.
+/// Visits every state in which disks can be left that were `start` before the events.
 ///
 /// # Errors
-/// The first complaint of `visit`.
-pub fn for_each_state(trace: &Trace, visit: Visit<'_>) -> Result<(), String> {
-    let forks = || trace.start.iter().map(|(_, disk)| disk.fork()).collect();
+/// The first complaint of the visitor.
+pub fn for_each_state(start: &[MemDisk], events: &[Event], seed: u64, visitor: &mut dyn Visitor) -> Result<(), String> {
     let mut walk = Walk {
-        guest: trace.guest.clone(),
-        current: forks(),
-        durable: forks(),
+        current: start.iter().map(MemDisk::fork).collect(),
+        durable: start.iter().map(MemDisk::fork).collect(),
         pending: Vec::new(),
         flushes: BTreeMap::new(),
         untried: false,
         n_events: 0,
-        rng: Rng::new(trace.plan.seed),
-        visit,
+        ended: false,
+        rng: Rng::new(seed),
+        visitor,
     };
-    for (number, event) in trace.events.iter().enumerate() {
-        walk.step(number, event, trace)?;
+    for (number, event) in events.iter().enumerate() {
+        walk.step(number, event)?;
     }
+    (walk.ended, walk.untried) = (true, true);
     walk.subsets()
 }
 
 impl<'t> Walk<'t, '_> {
-    fn step(&mut self, number: usize, event: &'t Event, trace: &Trace) -> Result<(), String> {
+    fn step(&mut self, number: usize, event: &'t Event) -> Result<(), String> {
         match event {
             Event::Note(note) => {
-                if self.guest.note(&trace.remarks[*note]) {
+                if self.visitor.remark(*note) {
                     self.prefix(None)?;
                 }
             }
@@ -151,10 +148,8 @@ impl<'t> Walk<'t, '_> {
                 let begun = self.flushes.remove(flush).expect("it was started");
                 let durable = &self.durable[*disk];
                 let is_covered = |pending: &Pending<'_>| pending.disk == *disk && pending.event < begun;
-                self.pending
-                    .iter()
-                    .filter(|pending| is_covered(pending))
-                    .for_each(|pending| durable.apply(pending.change));
+                let covered = self.pending.iter().filter(|pending| is_covered(pending));
+                covered.for_each(|pending| durable.apply(pending.change));
                 self.pending.retain(|pending| !is_covered(pending));
             }
         }
@@ -164,7 +159,7 @@ impl<'t> Walk<'t, '_> {
 
     fn prefix(&mut self, torn: Option<usize>) -> Result<(), String> {
         let place = Place { n_events: self.n_events, kept: None, torn };
-        (self.visit)(&State { disks: &self.current, guest: &self.guest, place })
+        self.visitor.visit(&self.current, place, self.ended)
     }
 
     /// A write that is about to happen, cut short.
@@ -186,9 +181,10 @@ impl<'t> Walk<'t, '_> {
         }
         let n = self.pending.len();
         if n <= ALL_SUBSETS_MAX {
-            return (1_u64..1 << n).try_for_each(|mask| self.subset(|i| mask >> i & 1 == 1));
+            return (0_u64..1 << n).try_for_each(|mask| self.subset(|i| mask >> i & 1 == 1));
         }
         let data: Vec<bool> = self.pending.iter().map(Pending::is_data).collect();
+        self.subset(|_| false)?;
         self.subset(|i| data[i])?;
         self.subset(|i| !data[i])?;
         let stride = n.div_ceil(SINGLES_MAX);
@@ -210,19 +206,20 @@ impl<'t> Walk<'t, '_> {
     fn subset(&mut self, keep: impl Fn(usize) -> bool) -> Result<(), String> {
         let kept: Vec<Pending<'t>> =
             (0..).zip(&self.pending).filter(|(i, _)| keep(*i)).map(|(_, change)| *change).collect();
-        let Some((last, rest)) = kept.split_last() else { return Ok(()) };
-        let disks: Vec<MemDisk> = self.durable.iter().map(MemDisk::fork).collect();
-        rest.iter().for_each(|pending| disks[pending.disk].apply(pending.change));
         let events: Vec<usize> = kept.iter().map(|pending| pending.event).collect();
         let place = |torn| Place { n_events: self.n_events, kept: Some(events.clone()), torn };
-        for len in cuts(last.change, TORN_IN_SUBSETS_MAX, &mut self.rng) {
-            let mut torn: Vec<MemDisk> = disks.clone();
-            torn[last.disk] = disks[last.disk].fork();
-            torn[last.disk].apply(&cut(last.change, len));
-            (self.visit)(&State { disks: &torn, guest: &self.guest, place: place(Some(len)) })?;
+        let disks: Vec<MemDisk> = self.durable.iter().map(MemDisk::fork).collect();
+        if let Some((last, rest)) = kept.split_last() {
+            rest.iter().for_each(|pending| disks[pending.disk].apply(pending.change));
+            for len in cuts(last.change, TORN_IN_SUBSETS_MAX, &mut self.rng) {
+                let mut torn: Vec<MemDisk> = disks.clone();
+                torn[last.disk] = disks[last.disk].fork();
+                torn[last.disk].apply(&cut(last.change, len));
+                self.visitor.visit(&torn, place(Some(len)), self.ended)?;
+            }
+            disks[last.disk].apply(last.change);
         }
-        disks[last.disk].apply(last.change);
-        (self.visit)(&State { disks: &disks, guest: &self.guest, place: place(None) })
+        self.visitor.visit(&disks, place(None), self.ended)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::types::{OpenFlags, Perm};
 const OPTIONS: &[CreateOption] =
     &[CreateOption { name: "size", help: "Virtual disk size", kind: OptionKind::Size, default: None }];
 
-/// The protocol `mem`. The file name `mem:NAME` means the disk that was [inserted](Self::insert) or created as `NAME`.
+/// The protocol `mem`. A disk that is created again is a new one that keeps the controls of the old one. The file name `mem:NAME` means the disk that was [inserted](Self::insert) or created as `NAME`.
 #[derive(Debug, Default)]
 pub struct MemDriver {
     disks: Mutex<BTreeMap<String, MemDisk>>,
@@ -51,7 +51,10 @@ impl MemDriver {
 
     fn create_disk(&self, mut request: CreateRequest) -> Result<()> {
         let size = request.options.take_size("size")?.unwrap_or(0);
-        self.insert(name_of(&request.filename), MemDisk::growable(size));
+        let name = name_of(&request.filename);
+        // As with a file that is there: it gets a new content, and whoever controls or records it still does.
+        let disk = self.disk(name).map_or_else(|| MemDisk::growable(size), |old| old.successor(size));
+        self.insert(name, disk);
         Ok(())
     }
 }

@@ -98,9 +98,25 @@ impl MemDisk {
     }
 
     fn with_store(store: Store, growable: bool) -> Self {
+        Self::with_control(store, Control::default(), growable)
+    }
+
+    fn with_control(store: Store, control: Control, growable: bool) -> Self {
         // No real device has this number.
         let identity = FileIdentity { device: u64::MAX, inode: unique_number() };
-        Self { shared: Arc::new(Shared { store: Mutex::new(store), control: Control::default(), growable, identity }) }
+        Self { shared: Arc::new(Shared { store: Mutex::new(store), control, growable, identity }) }
+    }
+
+    /// A growable disk of `len` zero bytes that takes this one's place: with its controls, and recorded as it was.
+    fn successor(&self, len: u64) -> Self {
+        let mut store = Store::new(len);
+        if let Some(track) = self.shared.store.lock().track() {
+            store.set_track(track.clone());
+            // For those who replay what is recorded it is the same disk.
+            store.log(|| LogEntry::Truncate { len: 0 });
+            store.log(|| LogEntry::Truncate { len });
+        }
+        Self::with_control(store, self.control().clone(), true)
     }
 
     /// A node over this disk, outside of any registry.

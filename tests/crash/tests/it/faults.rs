@@ -13,7 +13,7 @@ const EAGAIN: i32 = 11;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 
-const FAULTS: [Fault; 7] = [
+pub(crate) const FAULTS: [Fault; 7] = [
     Fault::Errno(EIO),
     Fault::Errno(ENOSPC),
     Fault::Short { bytes: 512, errno: EIO },

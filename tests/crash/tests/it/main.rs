@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod commands;
 mod faults;
 mod harness;
 mod power_cuts;
+mod reference_defects;
