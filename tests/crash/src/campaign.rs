@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::judge::{Count, Depth, judge_all};
 use crate::sector::SECTOR;
 use crate::session::{Plan, run};
-use crate::shape::{SNAPSHOTS, Shape};
+use crate::shape::{SNAPSHOTS, Shape, V2_SNAPSHOTS};
 
 /// How thoroughly the tests look.
 pub const DEPTH: Depth = Depth { reference: 400, afterlife: 40 };
@@ -41,6 +41,8 @@ pub fn snapshot_shapes() -> Vec<Shape> {
         Shape::new("", "", 4 * K).with_base("").with_mix("4k-base-snap", SNAPSHOTS),
         Shape::new("", "", 4 * K).with_width("", 4).with_mix("4k-wide-snap", SNAPSHOTS),
         Shape::new("", "", 64 * K).with_mix("64k-snap", SNAPSHOTS),
+        Shape::new("", "extended_l2=on", 16 * K).with_mix("16k-ext-snap", SNAPSHOTS),
+        Shape::new("", "compat=0.10,refcount_bits=16", 4 * K).with_mix("4k-v2-snap", V2_SNAPSHOTS),
     ]
 }
 

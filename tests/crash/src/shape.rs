@@ -59,6 +59,19 @@ pub const SNAPSHOTS: Mix = &[
     (Kind::Delete, 1),
 ];
 
+/// Snapshots where the size cannot change: version 2 does not record it.
+pub const V2_SNAPSHOTS: Mix = &[
+    (Kind::Write, 6),
+    (Kind::Zero, 2),
+    (Kind::Discard, 2),
+    (Kind::Compressed, 3),
+    (Kind::Flush, 4),
+    (Kind::Reopen, 1),
+    (Kind::Snapshot, 3),
+    (Kind::Apply, 1),
+    (Kind::Delete, 1),
+];
+
 /// The kind of image, and of session.
 #[derive(Clone, Debug)]
 pub struct Shape {

@@ -24,7 +24,7 @@ pub(crate) const FAULTS: [Fault; 7] = [
 ];
 
 /// Points that each test tries at least.
-const POINTS: [u64; 4] = [4_000, 3_000, 3_000, 2_000];
+const POINTS: [u64; 5] = [4_000, 3_000, 3_000, 2_000, 3_000];
 
 const _: () = assert!(POINTS[0] + POINTS[1] + POINTS[2] + POINTS[3] >= 10_000);
 
@@ -62,4 +62,9 @@ fn overlays_survive_failing_storage() {
 #[test]
 fn subclusters_survive_failing_storage() {
     survive_points(&["16k-ext", "16k-ext-base"], POINTS[3]);
+}
+
+#[test]
+fn snapshots_survive_failing_storage() {
+    survive_points(&["512-snap", "4k-snap", "4k-base-snap"], POINTS[4]);
 }

@@ -13,6 +13,7 @@ const STATES_OF_64K_R1: u64 = 500;
 const STATES_OVER_BASES: u64 = 20_000;
 const STATES_OF_CROWDS: u64 = 20_000;
 const STATES_OF_SUBCLUSTERS: u64 = 16_000;
+const STATES_OF_SNAPSHOTS: u64 = 24_000;
 const STATES_OF_TRIPLES: u64 = 30_000;
 
 const _: () = assert!(
@@ -77,6 +78,23 @@ fn several_requests_at_a_time_survive() {
 #[test]
 fn subclusters_survive() {
     survive_states(&["16k-ext", "16k-ext-r1", "16k-ext-base", "16k-ext-wide"], STATES_OF_SUBCLUSTERS);
+}
+
+#[test]
+fn snapshots_survive() {
+    survive_states(
+        &[
+            "512-snap",
+            "512-r64-snap",
+            "4k-snap",
+            "4k-base-snap",
+            "4k-wide-snap",
+            "64k-snap",
+            "16k-ext-snap",
+            "4k-v2-snap",
+        ],
+        STATES_OF_SNAPSHOTS,
+    );
 }
 
 #[test]
