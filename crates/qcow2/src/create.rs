@@ -15,7 +15,9 @@ use qemu_block::options::Options;
 use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
 use qemu_util::buf::{BufPool, IoBuf, IoVec};
 
+use crate::encryption::NewEncryption;
 use crate::error::FormatError;
+use crate::format::encryption::Encryption;
 use crate::format::extension::{Extension, MAGIC_FEATURE_NAMES};
 use crate::format::features::{Autoclear, Compatible, Incompatible};
 use crate::format::header::{CompressionType, FULL_BYTES, Header, TablePlace, V2_BYTES, Version};
@@ -39,12 +41,16 @@ pub(crate) async fn create(request: CreateRequest) -> Result<()> {
     let settings = Settings::take(&mut options, &context)?;
     let layout = Layout::new(&settings)?;
     let header = header_bytes(&settings, &layout)?;
+    let encryption = match &settings.encryption {
+        Some(encryption) => Some(encryption.make(context.services()).await?),
+        None => None,
+    };
     // What is left of the options is for the protocol. The file starts empty and grows as it is written.
     options.set("size", 0u64);
     context.create_storage(&filename, options).await?;
     let file = context.open_protocol(&filename, Options::new(), OpenFlags::WRITE | OpenFlags::RESIZE).await?;
     let writer = Writer { file: &file, layout: &layout, buffers: &context.services().buffers };
-    let written = writer.write_image(header, settings.preallocation).await;
+    let written = writer.write_image(header, &settings, encryption.as_ref()).await;
     let closed = file.close().await;
     let result = written.and(closed);
     if result.is_err() {
@@ -85,6 +91,8 @@ fn header(settings: &Settings, layout: &Layout) -> Header {
     if let Some(format) = settings.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
         extensions.push(Extension::backing_format(format));
     }
+    let encryption = settings.encryption.as_ref().map(|encryption| encryption.stored(layout.encryption_offset()));
+    extensions.extend(encryption.and_then(Encryption::extension));
     if is_v3 {
         extensions.push(Extension::feature_names());
     }
@@ -108,6 +116,7 @@ fn header(settings: &Settings, layout: &Layout) -> Header {
         header_length: u32::try_from(header_length).expect("headers are short"),
         unknown_fields: Vec::new(),
         extensions,
+        encryption,
         bitmaps: None,
         backing_name: settings.backing.as_ref().map(|backing| backing.name.clone().into_bytes()),
     }
@@ -121,7 +130,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write_image(&self, header: Vec<u8>, preallocation: PreallocMode) -> Result<()> {
+    async fn write_image(
+        &self,
+        header: Vec<u8>,
+        settings: &Settings,
+        encryption: Option<&NewEncryption>,
+    ) -> Result<()> {
+        let preallocation = settings.preallocation;
         let layout = self.layout;
         if !self.file.info().await?.zero_init {
             self.file.write_zeroes(0, layout.metadata_end(), ZeroFlags::MAY_UNMAP).await?;
@@ -132,10 +147,14 @@ impl Writer<'_> {
             self.grow(layout.l1_end(), PreallocMode::Off).await?;
         } else {
             self.write_l1().await?;
-            self.write_l2().await?;
+            self.write_l2(settings).await?;
             self.grow(layout.metadata_end(), PreallocMode::Off).await?;
             let data = if preallocation == PreallocMode::Metadata { PreallocMode::Off } else { preallocation };
             self.grow(layout.end(), data).await?;
+        }
+        for (offset, bytes) in encryption.map(NewEncryption::writes).unwrap_or_default() {
+            let offset = layout.encryption_offset().get() + offset;
+            self.file.write(offset, IoBuf::copy_of(&bytes).into(), WriteFlags::empty()).await?;
         }
         // The header comes last: until then nothing takes the file for an image.
         self.file.write(0, IoBuf::copy_of(&header).into(), WriteFlags::empty()).await?;
@@ -160,14 +179,23 @@ impl Writer<'_> {
     }
 
     /// The L2 tables follow one another, as the data does, so that together they are one long table.
-    async fn write_l2(&self) -> Result<()> {
+    ///
+    /// What is allocated in advance is not encrypted, so it must not be decrypted, either: it is marked as zeros where
+    /// the version has a mark for that.
+    async fn write_l2(&self, settings: &Settings) -> Result<()> {
         let layout = self.layout;
         let entries = L2Layout::new(layout.geometry, true);
+        let is_noise = settings.encryption.is_some() && settings.version >= Version::V3;
         // Subclusters are not described here until they are written, so that a backing file shows.
         let subclusters = Subclusters::NONE;
         let store = |index, field: &mut [u8]| {
             let host = layout.start_of(layout.nth(layout.data, index));
-            entries.store(field, L2Entry::standard(host, true).with_subclusters(subclusters));
+            let entry = if is_noise && !layout.geometry.is_extended_l2() {
+                entries.zero_allocated(host, true)
+            } else {
+                L2Entry::standard(host, true).with_subclusters(subclusters)
+            };
+            entries.store(field, entry);
         };
         self.write_table(layout.l2_tables, layout.data_clusters.get(), entries.entry_bytes(), store).await
     }

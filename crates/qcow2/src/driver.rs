@@ -78,7 +78,14 @@ impl BlockOps for Image {
     fn limits(&self) -> BlockLimits {
         let cluster_size = u32::try_from(self.geo.cluster_size()).expect("at most 2 MiB");
         let subcluster_size = u32::try_from(self.geo.subcluster_size()).expect("at most a cluster");
-        BlockLimits { zero_alignment: subcluster_size, discard_alignment: cluster_size, ..BlockLimits::UNLIMITED }
+        // Sectors are encrypted as a whole.
+        let request_alignment = if self.data.is_encrypted() { 512 } else { 1 };
+        BlockLimits {
+            request_alignment,
+            zero_alignment: subcluster_size,
+            discard_alignment: cluster_size,
+            ..BlockLimits::UNLIMITED
+        }
     }
 
     fn children(&self) -> Vec<Edge> {

@@ -26,6 +26,8 @@ pub enum TableKind {
     BitmapTable,
     /// The bitmap directory.
     BitmapDirectory,
+    /// The LUKS header with its key slots.
+    EncryptionHeader,
 }
 
 impl fmt::Display for TableKind {
@@ -39,6 +41,7 @@ impl fmt::Display for TableKind {
             Self::Snapshots => "Snapshot table",
             Self::BitmapDirectory => "Bitmap directory",
             Self::BitmapTable => "Bitmap table",
+            Self::EncryptionHeader => "Encryption header",
         })
     }
 }
@@ -212,6 +215,34 @@ pub enum FormatError {
     /// There are more extensions than any program writes.
     #[error("Too many header extensions")]
     ExtensionCount,
+    /// The extension that says where the LUKS header is, is missing.
+    #[error("Missing CRYPTO header for crypt method {method}")]
+    EncryptionMissing {
+        /// The method.
+        method: u32,
+    },
+    /// The encryption extension has a length that it cannot have.
+    #[error("CRYPTO header extension size {length}, but expected size 16")]
+    EncryptionLength {
+        /// Its length in bytes.
+        length: u32,
+    },
+    /// The encryption header does not start at a cluster.
+    #[error("Encryption header offset '{offset}' is not a multiple of cluster size '{cluster_size}'")]
+    EncryptionOffset {
+        /// Where it starts, in bytes.
+        offset: u64,
+        /// Bytes of a cluster.
+        cluster_size: u64,
+    },
+    /// A part of the encryption header lies after its end.
+    #[error("Request for data outside of extension header")]
+    EncryptionBounds {
+        /// Where the part ends, in bytes from the start of the encryption header.
+        end: u64,
+        /// Length of the encryption header in bytes.
+        len: u64,
+    },
     /// An encryption header is named although the image is not encrypted by LUKS.
     #[error("CRYPTO header extension only expected with LUKS encryption method")]
     UnexpectedEncryption,

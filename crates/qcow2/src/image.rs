@@ -13,9 +13,11 @@ use qemu_util::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
 use qemu_util::sync::CoMutex;
 
 use crate::cache::sizes::CacheSizes;
+use crate::encryption::Encryption;
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
 use crate::health::Health;
+use crate::io::crypt::DataCipher;
 use crate::io::data::DataStore;
 use crate::meta::Meta;
 use crate::units::{Geometry, GuestCluster, GuestOffset};
@@ -34,6 +36,8 @@ pub(crate) struct Image {
     pub(crate) storage: Arc<Node>,
     /// Guest data.
     pub(crate) data: DataStore,
+    /// How guest data is encrypted, if it is.
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) backing: Option<Arc<Node>>,
     /// Whether the header names a backing file, open or not.
     has_backing_name: AtomicBool,
@@ -56,8 +60,19 @@ pub(crate) struct Image {
 impl Image {
     /// An image with a validated header.
     pub(crate) fn new(parts: ImageParts) -> Self {
-        let ImageParts { header, lazy_refcounts, storage, backing, services, filename, flags, caches, sparse_storage } =
-            parts;
+        let ImageParts {
+            header,
+            lazy_refcounts,
+            storage,
+            encryption,
+            cipher,
+            backing,
+            services,
+            filename,
+            flags,
+            caches,
+            sparse_storage,
+        } = parts;
         let health = Arc::new(Health::default());
         let mut meta = Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches);
         meta.lazy_refcounts = lazy_refcounts;
@@ -73,7 +88,8 @@ impl Image {
             health,
             has_backing_name: AtomicBool::new(header.backing_name.is_some()),
             sparse_storage,
-            data: DataStore::new(Arc::clone(&storage)),
+            data: DataStore::new(Arc::clone(&storage), cipher),
+            encryption,
             storage,
             backing,
             services,
@@ -192,6 +208,8 @@ pub(crate) struct ImageParts {
     /// Whether refcounts are written late.
     pub(crate) lazy_refcounts: bool,
     pub(crate) storage: Arc<Node>,
+    pub(crate) encryption: Option<Encryption>,
+    pub(crate) cipher: DataCipher,
     pub(crate) backing: Option<Arc<Node>>,
     pub(crate) services: Services,
     pub(crate) filename: String,

@@ -26,6 +26,9 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
         }
     }
     fields.push(("refcount-bits", InfoValue::Int(u64::from(image.geo.refcount_bits()))));
+    if let Some(encryption) = &image.encryption {
+        fields.push(("encrypt", encryption.info().await));
+    }
     if image.version == Version::V3 {
         let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
         fields.push(("corrupt", InfoValue::Bool(corrupt)));
@@ -34,15 +37,16 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
     Ok(DriverInfo {
         cluster_size: Some(image.geo.cluster_size()),
         dirty: Some(header.incompatible.contains(Incompatible::DIRTY)),
-        encrypted: false,
+        encrypted: image.encryption.is_some(),
         backing_filename,
         full_backing_filename,
         backing_format: header.backing_format(),
         snapshots: snapshots.iter().map(snapshot_info).collect(),
         format_specific: Some(FormatSpecific { type_name: "qcow2", fields }),
         allocated_bytes: None,
-        // What is not mapped reads as zeros, or as the backing file, which a fresh image has no data from.
-        zero_init: true,
+        // What is not mapped reads as zeros, or as the backing file, which a fresh image has no data from. In version 2,
+        // which has no zero flag, space that was allocated in advance decrypts to noise.
+        zero_init: image.encryption.is_none() || image.version == Version::V3,
     })
 }
 

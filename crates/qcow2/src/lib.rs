@@ -83,6 +83,7 @@
 //! | `alloc` | refcounts, free clusters, and clusters that wait until they may be used again |
 //! | `overlap` | where metadata is, so that nothing else is written there |
 //! | `io` | requests: read, write, zero, discard, compressed clusters, resize, flush, close |
+//! | `encryption` | unlocking encrypted images, their key slots |
 //! | `compress` | deflate and Zstandard |
 //! | `amend` | changing properties of an image that exists |
 //! | `check`, `repair` | the consistency check, and repairing what it finds |
@@ -91,8 +92,9 @@
 //! # Supported
 //!
 //! Versions 2 and 3; clusters of 512 bytes to 2 MiB; refcounts of 1 to 64 bits; backing files; compressed clusters, zlib
-//! and zstd; extended L2 entries; preallocation; zero clusters; growing. Images with internal snapshots are read and
-//! written, their bitmaps listed. Not supported, and refused: encryption, external data files, shrinking.
+//! and zstd; extended L2 entries; preallocation; zero clusters; growing; encryption with LUKS and with the legacy AES.
+//! Images with internal snapshots are read and written, their bitmaps listed. Not supported, and refused: external data
+//! files, shrinking.
 //!
 //! QEMU: block/qcow2*.c; the format is specified in its docs/interop/qcow2.
 #![forbid(unsafe_code)]
@@ -105,6 +107,7 @@ mod check;
 mod compress;
 mod create;
 mod driver;
+mod encryption;
 pub mod error;
 pub mod format;
 mod header_update;

@@ -10,6 +10,7 @@ use qemu_block::types::{OpenFlags, WriteFlags};
 use qemu_util::buf::IoBuf;
 
 use crate::cache::sizes::CacheSizes;
+use crate::encryption;
 use crate::error::FormatError;
 use crate::format::features::{Autoclear, Compatible, Incompatible};
 use crate::format::header::{FEATURES_OFFSET, Header, V2_BYTES, Version};
@@ -40,12 +41,15 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
     }
     check_policy(&header, request.flags)?;
     let caches = CacheSizes::take(&mut request.options, header.geometry, header.virtual_size)?;
+    let (encryption, cipher) = encryption::open(request, &storage, &header).await?;
     Ok(Box::new(ImageParts {
         lazy_refcounts: take_lazy_refcounts(request, &header)?,
         header,
         caches,
         sparse_storage: false,
         storage,
+        encryption,
+        cipher,
         backing: None,
         services: request.context.services().clone(),
         filename: request.filename.clone(),

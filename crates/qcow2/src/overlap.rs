@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
 
+use crate::format::encryption::Encryption;
 use crate::format::header::Header;
 use crate::units::{Geometry, HostCluster, HostOffset};
 
@@ -27,6 +28,7 @@ pub(crate) enum Region {
     SnapshotTable,
     InactiveL1Table,
     BitmapDirectory,
+    EncryptionHeader,
 }
 
 impl Region {
@@ -41,6 +43,7 @@ impl Region {
             Self::SnapshotTable => "snapshot table",
             Self::InactiveL1Table => "inactive L1 table",
             Self::BitmapDirectory => "bitmap directory",
+            Self::EncryptionHeader => "encryption header",
         }
     }
 }
@@ -71,6 +74,9 @@ impl MetadataRegions {
         }
         if let Some(bitmaps) = &header.bitmaps {
             fixed.push((range(bitmaps.directory_offset, bitmaps.directory_len), Region::BitmapDirectory));
+        }
+        if let Some(Encryption::Luks(place)) = header.encryption {
+            fixed.push((range(place.offset, place.len), Region::EncryptionHeader));
         }
         fixed.retain(|(range, _)| !range.is_empty());
         Self { geo, fixed, inactive_l1: Vec::new(), tables: HashMap::new() }

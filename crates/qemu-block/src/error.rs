@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use qemu_crypto::error::{CryptoError, ErrorClass};
+
 /// `Result` with a [`BlockError`].
 pub type Result<T, E = BlockError> = std::result::Result<T, E>;
 
@@ -194,6 +196,19 @@ impl From<std::io::Error> for BlockError {
     fn from(error: std::io::Error) -> Self {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         Self::from_errno(errno, errno_text(errno))
+    }
+}
+
+impl From<CryptoError> for BlockError {
+    fn from(error: CryptoError) -> Self {
+        let kind = match error.class() {
+            ErrorClass::Argument => ErrorKind::InvalidArgument,
+            ErrorClass::Unsupported => ErrorKind::Unsupported,
+            ErrorClass::Damaged => ErrorKind::Corrupt,
+            ErrorClass::Refused => ErrorKind::PermissionDenied,
+            ErrorClass::System => ErrorKind::Io,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

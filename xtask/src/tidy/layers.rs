@@ -6,7 +6,7 @@ use super::SourceFile;
 const LAYERS: [(&str, &[&str]); 5] = [
     ("qemu-crypto", &[]),
     ("qemu-util", &[]),
-    ("qemu-block", &["qemu-util"]),
+    ("qemu-block", &["qemu-util", "qemu-crypto"]),
     ("qcow2", &["qemu-util", "qemu-crypto", "qemu-block"]),
     ("raw", &["qemu-util", "qemu-block"]),
 ];

@@ -29,9 +29,12 @@ impl AmendOps for Image {
 impl Image {
     async fn amend_image(&self, request: AmendRequest) -> Result<()> {
         self.check_writable()?;
-        let changes = Changes::take(request.options)?;
+        let mut changes = Changes::take(request.options)?;
+        changes.check(&self.meta.lock().await.header)?;
+        if let Some(change) = changes.key_slots.take() {
+            self.amend_key_slots(change, request.force).await?;
+        }
         let mut meta = self.meta.lock().await;
-        changes.check(&meta.header)?;
         if let Some(lazy) = changes.lazy_refcounts {
             meta.flush().await?;
             meta.rewrite_header(|header| header.compatible.set(Compatible::LAZY_REFCOUNTS, lazy)).await?;

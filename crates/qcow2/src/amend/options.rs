@@ -3,6 +3,7 @@
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::options::{CreateOption, OptionKind, Options};
 
+use crate::encryption::SlotChange;
 use crate::format::header::{Header, Version};
 
 const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> CreateOption {
@@ -13,6 +14,11 @@ const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> Cre
 pub(crate) const AMEND_OPTIONS: &[CreateOption] = &[
     option("backing_file", OptionKind::Text, "File name of a base image"),
     option("backing_fmt", OptionKind::Text, "Image format of the base image"),
+    option("encrypt.state", OptionKind::Text, "Select new state of affected keyslots (active/inactive)"),
+    option("encrypt.new-secret", OptionKind::Text, "New secret to set in the matching keyslots. Empty string to erase"),
+    option("encrypt.old-secret", OptionKind::Text, "Select all keyslots that match this password"),
+    option("encrypt.keyslot", OptionKind::Number, "Select a single keyslot to modify explicitly"),
+    option("encrypt.iter-time", OptionKind::Number, "Time to spend in PBKDF in milliseconds"),
     option("lazy_refcounts", OptionKind::Bool, "Postpone refcount updates"),
 ];
 
@@ -20,6 +26,7 @@ pub(crate) const AMEND_OPTIONS: &[CreateOption] = &[
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     pub(super) lazy_refcounts: Option<bool>,
+    pub(super) key_slots: Option<SlotChange>,
     backing_file: Option<String>,
     backing_format: Option<String>,
 }
@@ -32,6 +39,7 @@ impl Changes {
     pub(super) fn take(mut options: Options) -> Result<Self> {
         Ok(Self {
             lazy_refcounts: options.take_bool("lazy_refcounts")?,
+            key_slots: SlotChange::take(&mut options)?,
             backing_file: options.take_str("backing_file"),
             backing_format: options.take_str("backing_fmt"),
         })

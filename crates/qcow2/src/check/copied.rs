@@ -102,7 +102,7 @@ impl Checker<'_> {
                     format!("{word} OFLAG_COPIED data cluster: l2_entry={raw:x} refcount={refcount}")
                 });
                 // Extended entries are two numbers each, of which this is the first.
-                let number = u64::try_from(index * self.layout.entry_len() / 8).unwrap_or(u64::MAX);
+                let number = u64::try_from(index * self.layout.entry_bytes() / 8).unwrap_or(u64::MAX);
                 wrong.push((number, entry.with_copied(refcount == 1).raw()));
             }
         }

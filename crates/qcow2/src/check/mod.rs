@@ -124,6 +124,7 @@ impl<'a> Checker<'a> {
         self.count_snapshots().await;
         self.count_l2_tables().await;
         self.count_bitmaps().await;
+        self.count_encryption();
     }
 
     /// Whether corruption is going to be repaired.

@@ -3,6 +3,7 @@
 use super::Checker;
 use super::findings::Class;
 use crate::error::TableKind;
+use crate::format::encryption::Encryption;
 use crate::format::header::TablePlace;
 use crate::units::{Geometry, HostOffset};
 
@@ -45,6 +46,13 @@ impl Region {
 }
 
 impl Checker<'_> {
+    /// Counts the clusters of the LUKS header and its key slots.
+    pub(super) fn count_encryption(&mut self) {
+        if let Some(Encryption::Luks(place)) = self.header.encryption {
+            self.count_region(Region::data(place.offset, place.len), 1);
+        }
+    }
+
     /// Counts every cluster that `region` touches `times` more times.
     ///
     /// QEMU: `qcow2_inc_refcounts_imrt`.

@@ -4,11 +4,12 @@ use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::types::PreallocMode;
 
 use super::options::Settings;
+use crate::encryption::EncryptionSettings;
 use crate::limits::HOST_OFFSET_END;
 use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
 
-/// The layout of a new image: header, refcount table, refcount blocks, L1 table, L2 tables, data; each part follows
-/// the one before, and the last two are empty without preallocation.
+/// The layout of a new image: header, refcount table, refcount blocks, L1 table, encryption header, L2 tables, data;
+/// each part follows the one before. The last two are empty without preallocation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) geometry: Geometry,
@@ -18,6 +19,9 @@ pub(super) struct Layout {
     pub(super) refblock_clusters: ClusterCount,
     pub(super) l1: HostCluster,
     pub(super) l1_entries: u32,
+    /// The LUKS header with its key slots.
+    pub(super) encryption: HostCluster,
+    pub(super) encryption_clusters: ClusterCount,
     pub(super) l2_tables: HostCluster,
     pub(super) data: HostCluster,
     pub(super) data_clusters: ClusterCount,
@@ -46,13 +50,16 @@ impl Layout {
         } else {
             (ClusterCount::new(l1_entries), geometry.size_to_clusters(settings.size))
         };
-        let counted =
-            ClusterCount::ONE.checked_add(l1_clusters)?.checked_add(l2_clusters)?.checked_add(data_clusters)?;
+        let encryption_len = settings.encryption.as_ref().map_or(0, EncryptionSettings::header_len);
+        let encryption_clusters = geometry.size_to_clusters(encryption_len);
+        let counted = ClusterCount::ONE.checked_add(l1_clusters)?.checked_add(encryption_clusters)?;
+        let counted = counted.checked_add(l2_clusters)?.checked_add(data_clusters)?;
         let refcounts = Refcounts::that_cover(geometry, counted)?;
         let reftable = HostCluster::ZERO.next();
         let refblocks = reftable.checked_add(refcounts.table)?;
         let l1 = refblocks.checked_add(refcounts.blocks)?;
-        let l2_tables = l1.checked_add(l1_clusters)?;
+        let encryption = l1.checked_add(l1_clusters)?;
+        let l2_tables = encryption.checked_add(encryption_clusters)?;
         let data = l2_tables.checked_add(l2_clusters)?;
         Some(Self {
             geometry,
@@ -62,6 +69,8 @@ impl Layout {
             refblock_clusters: refcounts.blocks,
             l1,
             l1_entries: u32::try_from(l1_entries).ok()?,
+            encryption,
+            encryption_clusters,
             l2_tables,
             data,
             data_clusters,
@@ -89,9 +98,17 @@ impl Layout {
         if self.l1_entries == 0 { HostOffset::ZERO } else { self.start_of(self.l1) }
     }
 
-    /// Offset just past the L1 table's last entry, where files without preallocation end.
+    /// Where files without preallocation end: after the encryption header, or the L1 table's last entry.
     pub(super) fn l1_end(&self) -> u64 {
+        if !self.encryption_clusters.is_zero() {
+            return self.start_of(self.l2_tables).get();
+        }
         self.start_of(self.l1).get() + u64::from(self.l1_entries) * 8
+    }
+
+    /// Where the encryption header starts.
+    pub(super) fn encryption_offset(&self) -> HostOffset {
+        self.start_of(self.encryption)
     }
 
     /// Offset just past the metadata.

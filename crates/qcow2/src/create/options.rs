@@ -5,6 +5,7 @@ use qemu_block::options::{CreateOption, OptionKind, Options};
 use qemu_block::registry::OpenContext;
 use qemu_block::types::PreallocMode;
 
+use crate::encryption::EncryptionSettings;
 use crate::format::header::{CompressionType, Version};
 use crate::limits::{BACKING_NAME_BYTES_MAX, REFCOUNT_ORDER_V2};
 use crate::units::Geometry;
@@ -50,19 +51,7 @@ pub(crate) const CREATE_OPTIONS: &[CreateOption] = &[
 ];
 
 /// Options whose feature is not there yet; any value but "off" asks for it.
-const NOT_IMPLEMENTED: [&str; 11] = [
-    "encryption",
-    "encrypt.format",
-    "encrypt.key-secret",
-    "encrypt.cipher-alg",
-    "encrypt.cipher-mode",
-    "encrypt.ivgen-alg",
-    "encrypt.ivgen-hash-alg",
-    "encrypt.hash-alg",
-    "encrypt.iter-time",
-    "data_file",
-    "data_file_raw",
-];
+const NOT_IMPLEMENTED: [&str; 2] = ["data_file", "data_file_raw"];
 
 /// What the options ask for, checked.
 #[derive(Clone, Debug)]
@@ -75,6 +64,7 @@ pub(super) struct Settings {
     pub(super) compression: CompressionType,
     pub(super) lazy_refcounts: bool,
     pub(super) backing: Option<BackingLink>,
+    pub(super) encryption: Option<EncryptionSettings>,
 }
 
 /// What the new image says about its backing file.
@@ -107,6 +97,7 @@ impl Settings {
         let compression = take_word(options, "compression_type", "compression-type", parse_compression)?;
         let lazy_refcounts = options.take_bool("lazy_refcounts")?.unwrap_or(false);
         let backing = take_backing(options, context)?;
+        let encryption = EncryptionSettings::take(options, context.secrets())?;
         refuse_what_is_missing(options)?;
         let settings = Self {
             size: size.checked_next_multiple_of(512).unwrap_or(u64::MAX),
@@ -116,6 +107,7 @@ impl Settings {
             compression: compression.unwrap_or(CompressionType::Zlib),
             lazy_refcounts,
             backing,
+            encryption,
         };
         settings.check_combinations()?;
         Ok(settings)

@@ -19,6 +19,8 @@ pub const MAGIC_DATA_FILE: u32 = 0x4441_5441;
 
 /// Bytes of data in the bitmaps extension.
 pub(super) const BITMAPS_BYTES: u32 = 24;
+/// Bytes of data in the encryption extension.
+pub(super) const ENCRYPTION_BYTES: u32 = 16;
 /// Bytes of type and length in front of an extension's data.
 const PREFIX_BYTES: usize = 8;
 
@@ -76,8 +78,7 @@ pub(super) fn parse(area: &[u8]) -> Result<Vec<Extension>, FormatError> {
 fn check_length(magic: u32, length: u32) -> Result<(), FormatError> {
     match magic {
         MAGIC_BACKING_FORMAT if length > BACKING_FORMAT_BYTES_MAX => Err(FormatError::BackingFormatTooLong { length }),
-        // Encrypted images have been refused before, so none may name an encryption header.
-        MAGIC_ENCRYPTION => Err(FormatError::UnexpectedEncryption),
+        MAGIC_ENCRYPTION if length != ENCRYPTION_BYTES => Err(FormatError::EncryptionLength { length }),
         MAGIC_BITMAPS if length != BITMAPS_BYTES => Err(FormatError::BitmapsLength { length: u64::from(length) }),
         _ => Ok(()),
     }

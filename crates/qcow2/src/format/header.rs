@@ -4,6 +4,7 @@ use zerocopy::big_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::bitmap::BitmapsExtension;
+use super::encryption::{self, Encryption};
 use super::extension::{self, Extension, MAGIC_BACKING_FORMAT, MAGIC_BITMAPS, MAGIC_FEATURE_NAMES};
 use super::features::{Autoclear, Compatible, Incompatible, unknown_features};
 use super::subclusters::SUBCLUSTERS;
@@ -131,6 +132,8 @@ pub struct Header {
     pub unknown_fields: Vec<u8>,
     /// The header extensions in order.
     pub extensions: Vec<Extension>,
+    /// How guest data is encrypted, if it is.
+    pub encryption: Option<Encryption>,
     /// The bitmaps extension, if it is there and marked consistent.
     pub bitmaps: Option<BitmapsExtension>,
     /// The backing file name as stored; none when it is empty.
@@ -175,7 +178,7 @@ impl Header {
         if extra.refcount_order.get() > REFCOUNT_ORDER_MAX {
             return Err(FormatError::RefcountOrder { refcount_order: extra.refcount_order.get() });
         }
-        raw.check_encryption()?;
+        encryption::check_method(raw.crypt_method.get())?;
         let mut geometry = raw.geometry(extra.refcount_order.get())?;
         if incompatible.contains(Incompatible::EXTENDED_L2) {
             let size = geometry.cluster_size().checked_div(u64::from(SUBCLUSTERS)).unwrap_or(0);
@@ -185,6 +188,7 @@ impl Header {
         raw.check_tables(geometry)?;
         let autoclear = Autoclear::from_bits_retain(extra.autoclear.get());
         let extensions = extension::parse(layout.extensions)?;
+        let encryption = Encryption::parse(raw.crypt_method.get(), &extensions, geometry)?;
         let bitmaps = find_bitmaps(&extensions, autoclear, geometry)?;
         Ok(Self {
             version,
@@ -205,6 +209,7 @@ impl Header {
             compression,
             header_length,
             unknown_fields: layout.unknown_fields.to_vec(),
+            encryption,
             extensions,
             bitmaps,
             backing_name: layout.backing_name()?,
@@ -333,7 +338,7 @@ impl Header {
             backing_len: U32::new(u32::try_from(backing_len).unwrap_or(u32::MAX)),
             cluster_bits: U32::new(self.geometry.cluster_bits()),
             size: U64::new(self.virtual_size),
-            crypt_method: U32::new(0),
+            crypt_method: U32::new(Encryption::method(self.encryption)),
             l1_entries: U32::new(self.l1.count),
             l1_offset: U64::new(self.l1.offset.get()),
             reftable_offset: U64::new(self.reftable.offset.get()),
@@ -369,15 +374,6 @@ impl RawCommon {
     fn geometry(&self, refcount_order: u32) -> Result<Geometry, FormatError> {
         let cluster_bits = self.cluster_bits.get();
         Geometry::new(cluster_bits, refcount_order).ok_or(FormatError::ClusterSize { cluster_bits })
-    }
-
-    fn check_encryption(&self) -> Result<(), FormatError> {
-        match self.crypt_method.get() {
-            0 => Ok(()),
-            1 => Err(FormatError::NotImplemented { name: "AES encryption" }),
-            2 => Err(FormatError::NotImplemented { name: "LUKS encryption" }),
-            method => Err(FormatError::EncryptionMethod { method }),
-        }
     }
 
     fn check_tables(&self, geometry: Geometry) -> Result<(), FormatError> {

@@ -6,6 +6,7 @@
 //! | [`transition`] | from one header to the next, in writes that a power cut may separate |
 //! | [`features`] | feature words and the feature name table |
 //! | [`extension`] | header extensions |
+//! | [`encryption`] | the method of encryption, and where its header is |
 //! | [`l1`], [`l2`], [`subclusters`] | entries of the mapping tables |
 //! | [`refcount`] | entries of the refcount table, counts in a refcount block |
 //! | [`snapshot`] | entries of the snapshot table |
@@ -16,6 +17,7 @@
 )]
 
 pub mod bitmap;
+pub mod encryption;
 pub mod extension;
 pub mod features;
 pub mod header;

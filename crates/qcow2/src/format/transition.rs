@@ -132,6 +132,7 @@ mod tests {
             header_length: u32::try_from(if is_v3 { FULL_BYTES } else { V2_BYTES }).expect("short"),
             unknown_fields: Vec::new(),
             extensions: vec![],
+            encryption: None,
             bitmaps: None,
             backing_name: name.map(|len| vec![b'a' + u8::try_from(size).expect("small"); len]),
         };

@@ -97,6 +97,7 @@ impl Image {
 
     /// Compresses the clusters of `data`, which starts at a cluster; the last one may be cut by the end of the disk.
     pub(crate) async fn compress_guest(&self, offset: u64, data: IoVec) -> Result<CompressedRun> {
+        self.check_compressible()?;
         let at_end = offset + data.len() as u64 >= self.size();
         let aligned = self.geo.in_guest_cluster(GuestOffset::new(offset)) == 0;
         if !aligned || (!at_end && !data.len().is_multiple_of(self.geo.cluster_len())) {
@@ -115,9 +116,19 @@ impl Image {
         Ok(CompressedRun { offset, clusters })
     }
 
+    /// Fails when compressed clusters would lay bare what the image is to hide: they are not encrypted.
+    fn check_compressible(&self) -> Result<()> {
+        if self.data.is_encrypted() {
+            let text = "Compression and encryption not supported at the same time";
+            return Err(BlockError::new(ErrorKind::Unsupported, text));
+        }
+        Ok(())
+    }
+
     /// Stores compressed clusters: one request for all that follow one another on the host.
     pub(crate) async fn write_compressed_guest(&self, run: CompressedRun) -> Result<()> {
         self.check_writable()?;
+        self.check_compressible()?;
         let len = (run.clusters.len() as u64).saturating_mul(self.geo.cluster_size());
         if len == 0 {
             return Ok(());

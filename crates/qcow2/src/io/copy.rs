@@ -72,6 +72,7 @@ impl Image {
 
     /// Lets the kernel copy `len` bytes of `source` to guest offset `offset`.
     pub(crate) async fn copy_range_guest(&self, offset: u64, source: CopySource, len: u64) -> Result<()> {
+        self.data.check_verbatim()?;
         self.write_payload(offset, len, &Payload::Copy(source, len)).await
     }
 }

@@ -36,6 +36,8 @@ impl Image {
     ) -> Result<()> {
         let (before, after) = join(self.padding(head.clone()), self.padding(tail.clone())).await;
         let (before, after) = (before?, after?);
+        // Zeros on the host are zeros to the guest only without encryption.
+        let fresh = fresh && !self.data.is_encrypted();
         let payload_place = start.plus(head.end - head.start);
         let tail_place = payload_place.plus(tail.start - head.end);
         let mut vec = IoVec::default();

@@ -9,6 +9,7 @@ mod close;
 mod compressed;
 mod copy;
 mod cow;
+pub(crate) mod crypt;
 pub(crate) mod data;
 mod discard;
 mod fill;

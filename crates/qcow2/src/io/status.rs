@@ -40,13 +40,13 @@ impl Image {
             // Of subclusters some stretch was found.
             L2Mapping::Unallocated | L2Mapping::Mixed { .. } => (StatusFlags::empty(), None),
             L2Mapping::Zero { host, .. } => {
-                let host = host.map(|host| host.get() + (offset - run_start));
-                (StatusFlags::ZERO | StatusFlags::ALLOCATED, host)
+                let host = host.map(|host| HostOffset::new(host.get() + (offset - run_start)));
+                (StatusFlags::ZERO | StatusFlags::ALLOCATED, self.shown(host))
             }
             L2Mapping::Compressed(_) => (StatusFlags::DATA | StatusFlags::ALLOCATED | StatusFlags::COMPRESSED, None),
             L2Mapping::Standard { host, .. } => {
                 let host = HostOffset::new(host.get() + (offset - run_start));
-                (self.data_flags(Place { host, guest: offset }, len)?, Some(host.get()))
+                (self.data_flags(Place { host, guest: offset }, len)?, self.shown(Some(host)))
             }
         };
         Ok(BlockStatus { len, flags, host_offset })
@@ -61,13 +61,19 @@ impl Image {
             (Subcluster::Zero, _) => StatusFlags::ZERO | StatusFlags::ALLOCATED,
             (Subcluster::Unallocated | Subcluster::Data, _) => StatusFlags::empty(),
         };
-        Ok(BlockStatus { len, flags, host_offset: stretch.host.map(HostOffset::get) })
+        Ok(BlockStatus { len, flags, host_offset: self.shown(stretch.host) })
+    }
+
+    /// Where data is, for others. What is encrypted there is not what the guest sees, so nobody may read it in our place.
+    fn shown(&self, host: Option<HostOffset>) -> Option<u64> {
+        host.filter(|_| !self.data.is_encrypted()).map(HostOffset::get)
     }
 
     /// The flags of data that is stored verbatim. Holes past the end of a truncated file must not pass for zeros.
     fn data_flags(&self, place: Place, len: u64) -> Result<StatusFlags> {
         self.data.check_inside(place, len.min(self.size().saturating_sub(place.guest)))?;
-        let recurse = if self.sparse_storage { StatusFlags::RECURSE } else { StatusFlags::empty() };
+        let recurse = self.sparse_storage && !self.data.is_encrypted();
+        let recurse = if recurse { StatusFlags::RECURSE } else { StatusFlags::empty() };
         Ok(StatusFlags::DATA | StatusFlags::ALLOCATED | recurse)
     }
 }

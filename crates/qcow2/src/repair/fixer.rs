@@ -56,7 +56,7 @@ impl<'a> Fixer<'a> {
     /// Replaces the entries of an L2 table that are impossible.
     pub(super) async fn fix_l2_table(&self, table: HostOffset, layout: L2Layout) -> Result<()> {
         let mut bytes = self.file.read_bytes(table.get(), layout.geometry().cluster_len()).await?;
-        for field in bytes.chunks_exact_mut(layout.entry_len()) {
+        for field in bytes.chunks_exact_mut(layout.entry_bytes()) {
             let fixed = layout.load(field).and_then(|entry| repaired_entry(entry, layout));
             if let Some(fixed) = fixed {
                 layout.store(field, fixed);

@@ -203,7 +203,7 @@ impl Meta {
 
     /// For each entry of an L2 table, whether it has a flag and its cluster exactly one reference.
     async fn single_clusters(&mut self, entries: &[u8]) -> Result<Vec<bool>> {
-        let mut single = Vec::with_capacity(entries.len() / self.layout.entry_len());
+        let mut single = Vec::with_capacity(entries.len() / self.layout.entry_bytes());
         let layout = self.layout;
         for entry in layout.entries(entries) {
             single.push(match copied_of(entry, layout) {
@@ -217,7 +217,7 @@ impl Meta {
     /// Writes an L2 table of the active state's own, with flags as `is_single` says; returns its L1 entry.
     async fn copy_with_flags(&mut self, mut entries: IoBuf, is_single: impl Fn(usize) -> bool) -> Result<L1Entry> {
         let layout = self.layout;
-        for (index, bytes) in entries.chunks_exact_mut(layout.entry_len()).enumerate() {
+        for (index, bytes) in entries.chunks_exact_mut(layout.entry_bytes()).enumerate() {
             let entry = layout.load(bytes).unwrap_or_default();
             if copied_of(entry, layout).is_some() {
                 layout.store(bytes, entry.with_copied(is_single(index)));

@@ -5,6 +5,7 @@ mod chains;
 mod check;
 mod concurrency;
 mod create;
+mod encryption;
 mod format;
 mod header_update;
 mod hostile;

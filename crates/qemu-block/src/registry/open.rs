@@ -3,6 +3,8 @@
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
+use qemu_crypto::secret::SecretStore;
+
 use super::common::{effective_shared, take_common};
 use super::names::{protocol_of, strip_protocol};
 use super::nursery::{Nursery, NurseryRef};
@@ -16,10 +18,11 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::types::{OpenFlags, Perm};
 
-/// The means to open nodes: the registry, and the images whose opening led here.
+/// The means to open nodes: the registry, the secrets, and the images whose opening led here.
 #[derive(Clone, Debug)]
 pub struct OpenContext {
     registry: Arc<Registry>,
+    secrets: Arc<SecretStore>,
     trail: Trail,
     /// Where the opens of this context are driven, as long as an open is under way.
     nursery: NurseryRef,
@@ -36,9 +39,20 @@ struct Plan {
 }
 
 impl OpenContext {
-    /// A context in which nothing is being opened yet.
+    /// A context in which nothing is being opened yet, without secrets.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, trail: Trail::default(), nursery: NurseryRef::new() }
+        Self { registry, secrets: Arc::default(), trail: Trail::default(), nursery: NurseryRef::new() }
+    }
+
+    /// The same context with these secrets, which options of encrypted images name.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<SecretStore>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Passphrases and the like, by name.
+    pub fn secrets(&self) -> &Arc<SecretStore> {
+        &self.secrets
     }
 
     /// The table of drivers.
@@ -53,8 +67,7 @@ impl OpenContext {
 
     /// The context for what is opened on behalf of the image in `file`.
     pub(super) fn below(&self, file: Option<FileIdentity>) -> Result<Self> {
-        let nursery = NurseryRef::clone(&self.nursery);
-        Ok(Self { registry: Arc::clone(&self.registry), trail: self.trail.step(file)?, nursery })
+        Ok(Self { trail: self.trail.step(file)?, ..self.clone() })
     }
 
     /// Opens an image: its protocol, its format (probed unless it is named), and what the format needs.

@@ -9,10 +9,10 @@ mod convert;
 mod create;
 mod errors;
 mod info;
-mod resize;
-mod snapshot;
 mod map;
 mod measure;
+mod resize;
+mod snapshot;
 
 use std::collections::BTreeSet;
 use std::fs;

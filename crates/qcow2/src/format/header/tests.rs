@@ -19,6 +19,7 @@ fn sample(version: Version, cluster_bits: u32) -> Header {
         header_length: if version == Version::V2 { 72 } else { 112 },
         unknown_fields: Vec::new(),
         extensions: Vec::new(),
+        encryption: None,
         bitmaps: None,
         backing_name: None,
     }
