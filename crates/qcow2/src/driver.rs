@@ -113,15 +113,15 @@ impl BlockOps for Image {
     }
 
     fn write(&self, offset: u64, data: IoVec, flags: WriteFlags) -> IoFuture<'_, ()> {
-        Box::pin(self.write_guest(offset, data, flags))
+        Box::pin(self.tracked(offset, data.len() as u64, self.write_guest(offset, data, flags)))
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> IoFuture<'_, ()> {
-        Box::pin(self.write_zeroes_guest(offset, len, flags))
+        Box::pin(self.tracked(offset, len, self.write_zeroes_guest(offset, len, flags)))
     }
 
     fn discard(&self, offset: u64, len: u64) -> IoFuture<'_, ()> {
-        Box::pin(self.discard_guest(offset, len))
+        Box::pin(self.tracked(offset, len, self.discard_guest(offset, len)))
     }
 
     fn flush(&self) -> IoFuture<'_, ()> {
@@ -133,7 +133,7 @@ impl BlockOps for Image {
     }
 
     fn truncate(&self, len: u64, prealloc: PreallocMode) -> IoFuture<'_, ()> {
-        Box::pin(self.truncate_guest(len, prealloc))
+        Box::pin(self.truncate_tracked(len, prealloc))
     }
 
     fn copy_source(&self, offset: u64, len: u64) -> IoFuture<'_, CopySource> {
@@ -141,7 +141,7 @@ impl BlockOps for Image {
     }
 
     fn copy_range(&self, offset: u64, source: CopySource, len: u64) -> IoFuture<'_, ()> {
-        Box::pin(self.copy_range_guest(offset, source, len))
+        Box::pin(self.tracked(offset, len, self.copy_range_guest(offset, source, len)))
     }
 
     fn compress(&self, offset: u64, data: IoVec) -> IoFuture<'_, CompressedRun> {
@@ -149,7 +149,8 @@ impl BlockOps for Image {
     }
 
     fn write_compressed(&self, run: CompressedRun) -> IoFuture<'_, ()> {
-        Box::pin(self.write_compressed_guest(run))
+        let len = (run.clusters.len() as u64).saturating_mul(self.geo.cluster_size());
+        Box::pin(self.tracked(run.offset, len, self.write_compressed_guest(run)))
     }
 
     fn check(&self, fixes: CheckFixes) -> IoFuture<'_, CheckReport> {
@@ -161,7 +162,7 @@ impl BlockOps for Image {
     }
 
     fn bitmaps(&self) -> Option<&dyn BitmapOps> {
-        None
+        Some(self)
     }
 
     fn amending(&self) -> Option<&dyn AmendOps> {

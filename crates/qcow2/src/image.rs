@@ -12,6 +12,7 @@ use qemu_util::buf::{IoBuf, IoBytes};
 use qemu_util::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
 use qemu_util::sync::CoMutex;
 
+use crate::bitmaps::Bitmaps;
 use crate::cache::sizes::CacheSizes;
 use crate::encryption::Encryption;
 use crate::format::features::Incompatible;
@@ -49,6 +50,7 @@ pub(crate) struct Image {
     /// Guest bytes, in whole clusters, that requests use: shared when the mapping stays, exclusive when it changes.
     pub(crate) ranges: RangeLock,
     pub(crate) zeros: IoBytes,
+    pub(crate) bitmaps: Bitmaps,
     /// Whether the storage has holes where this image has data, so that asking it is worth the time.
     pub(crate) sparse_storage: bool,
     size: AtomicU64,
@@ -83,6 +85,7 @@ impl Image {
             meta: CoMutex::new(meta),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
+            bitmaps: Bitmaps::new(flags.contains(OpenFlags::WRITE) && header.bitmaps.is_some()),
             size: AtomicU64::new(header.virtual_size),
             closed: AtomicBool::new(false),
             health,

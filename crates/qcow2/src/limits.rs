@@ -71,6 +71,15 @@ pub const BITMAP_DIRECTORY_BYTES_MAX: u64 = BITMAPS_MAX as u64 * BITMAP_ENTRY_BY
 /// Most entries in one bitmap's table. QEMU: `BME_MAX_TABLE_SIZE`.
 pub const BITMAP_TABLE_ENTRIES_MAX: u32 = 0x0800_0000;
 
+/// log2 of the guest bytes that one bit of a bitmap may stand for. QEMU: `BME_MIN_GRANULARITY_BITS` and its counterpart.
+pub const BITMAP_GRANULARITY_BITS: std::ops::RangeInclusive<u8> = 9..=31;
+
+/// Longest name of a bitmap in bytes. QEMU: `BME_MAX_NAME_SIZE`.
+pub const BITMAP_NAME_BYTES_MAX: usize = 1023;
+
+/// Most bytes that the bits of one bitmap take when all of them are stored. QEMU: `BME_MAX_PHYS_SIZE`.
+pub const BITMAP_BYTES_MAX: u64 = 512 * MIB;
+
 /// Most header extensions. Ours: the reference is bounded by the first cluster alone, which holds 262144 empty ones.
 pub const EXTENSIONS_MAX: usize = 4096;
 

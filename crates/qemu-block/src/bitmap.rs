@@ -7,6 +7,8 @@ use std::ops::Range;
 const CHUNK_BITS: u64 = 1 << 15;
 const WORDS: usize = 512;
 const WORD_BITS: u64 = 64;
+/// Bytes that a chunk takes in the map, about.
+const CHUNK_OVERHEAD: u64 = 48;
 
 /// The bits of a part of the disk, of which at least one is, or was, set.
 #[derive(Clone, Debug)]
@@ -135,6 +137,16 @@ impl DirtyBitmap {
         if let Some(last) = self.chunks.get_mut(&(end / CHUNK_BITS)) {
             last.cut(end % CHUNK_BITS);
         }
+    }
+
+    /// Bytes of memory that the marks take, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let chunk = |chunk: &Chunk| match chunk {
+            Chunk::Full => CHUNK_OVERHEAD,
+            Chunk::Bits(_) => CHUNK_OVERHEAD + CHUNK_BITS / 8,
+        };
+        self.chunks.values().map(chunk).sum()
     }
 
     /// Unmarks everything.
@@ -284,11 +296,12 @@ fn first_bit(from: u64, word: impl Fn(usize) -> u64) -> Option<u64> {
 
 /// Sets the bits from `from` to `to`, both included.
 fn set_bits(words: &mut [u64; WORDS], from: u64, to: u64) {
-    for i in index(from / 64)..=index(to / 64) {
+    let (first, last) = (index(from / 64), index(to / 64));
+    for (i, word) in words.iter_mut().enumerate().take(last + 1).skip(first) {
         let start = i as u64 * 64;
         let low = from.saturating_sub(start);
         let high = (to - start).min(63);
-        words[i] |= (u64::MAX << low) & (u64::MAX >> (63 - high));
+        *word |= (u64::MAX << low) & (u64::MAX >> (63 - high));
     }
 }
 
@@ -334,6 +347,11 @@ mod tests {
             }
         }
     }
+    /// A list of one range.
+    fn one(range: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(range).collect()
+    }
+
     /// A disk with chunks that are full, and its bits as a plain list.
     fn sample(size: u64, marks: &[Range<u64>]) -> (DirtyBitmap, Vec<bool>) {
         let mut bitmap = DirtyBitmap::new(size, 9);
@@ -345,7 +363,7 @@ mod tests {
     #[test]
     fn full_chunks_cost_nothing_and_are_the_same() {
         let size = (3 * CHUNK_BITS + 100) << 9;
-        let (whole, bits) = sample(size, &[0..size]);
+        let (whole, bits) = sample(size, &one(0..size));
         assert!(bits.iter().all(|bit| *bit));
         let mut pieces = DirtyBitmap::new(size, 9);
         (0..pieces.n_bits()).for_each(|bit| pieces.mark(bit << 9..(bit << 9) + 1));
@@ -355,7 +373,7 @@ mod tests {
         let huge = 1 << 60;
         let mut marked = DirtyBitmap::new(huge, 31);
         marked.mark(0..huge);
-        assert_eq!(marked.ranges().collect::<Vec<_>>(), [0..huge]);
+        assert_eq!(marked.ranges().collect::<Vec<_>>(), one(0..huge));
     }
 
     #[test]
@@ -384,14 +402,14 @@ mod tests {
     #[test]
     fn a_bitmap_follows_its_disk() {
         let size = (2 * CHUNK_BITS + 77) << 9;
-        let (mut bitmap, _) = sample(size, &[0..size]);
+        let (mut bitmap, _) = sample(size, &one(0..size));
         bitmap.resize(size + 5000);
-        assert_eq!(bitmap.ranges().collect::<Vec<_>>(), [0..size]);
+        assert_eq!(bitmap.ranges().collect::<Vec<_>>(), one(0..size));
         for smaller in [size - 512, CHUNK_BITS << 9, 1000, 0] {
             bitmap.resize(smaller);
             bitmap.resize(size);
             let kept = smaller.next_multiple_of(512);
-            assert_eq!(bitmap.ranges().collect::<Vec<_>>(), if kept == 0 { vec![] } else { vec![0..kept] });
+            assert_eq!(bitmap.ranges().collect::<Vec<_>>(), if kept == 0 { vec![] } else { one(0..kept) });
         }
         assert!(bitmap.is_empty());
     }
@@ -402,8 +420,8 @@ mod tests {
         let mut fine = DirtyBitmap::new(1 << 20, 12);
         fine.mark(70_000..70_001);
         coarse.merge(&fine);
-        assert_eq!(coarse.ranges().collect::<Vec<_>>(), [65536..131_072]);
+        assert_eq!(coarse.ranges().collect::<Vec<_>>(), one(65536..131_072));
         fine.merge(&coarse);
-        assert_eq!(fine.ranges().collect::<Vec<_>>(), [65536..131_072]);
+        assert_eq!(fine.ranges().collect::<Vec<_>>(), one(65536..131_072));
     }
 }

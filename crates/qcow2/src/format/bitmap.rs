@@ -1,9 +1,11 @@
-//! The bitmaps extension and the entries of the bitmap directory: as much as it takes to list them and to
-//! know their clusters.
+//! The bitmaps extension, the entries of the bitmap directory, and those of a bitmap's table.
 
 use super::bytes;
 use crate::error::{EntryFlaw, FormatError};
-use crate::limits::{BITMAP_DIRECTORY_BYTES_MAX, BITMAPS_MAX, HOST_OFFSET_END};
+use crate::limits::{
+    BITMAP_BYTES_MAX, BITMAP_DIRECTORY_BYTES_MAX, BITMAP_GRANULARITY_BITS, BITMAP_NAME_BYTES_MAX,
+    BITMAP_TABLE_ENTRIES_MAX, BITMAPS_MAX, HOST_OFFSET_END,
+};
 use crate::units::{Geometry, HostOffset};
 
 /// The bitmaps extension. QEMU: `Qcow2BitmapHeaderExt`.
@@ -48,7 +50,25 @@ impl BitmapsExtension {
             None => Ok(Self { count, directory_len, directory_offset }),
         }
     }
+
+    /// The extension's data.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        data.extend_from_slice(&self.count.to_be_bytes());
+        data.extend_from_slice(&[0; 4]);
+        data.extend_from_slice(&self.directory_len.to_be_bytes());
+        data.extend_from_slice(&self.directory_offset.get().to_be_bytes());
+        data
+    }
 }
+
+/// Directory entry flag: the bitmap was in use and not stored, so what it says cannot be relied on.
+pub const FLAG_IN_USE: u32 = 1 << 0;
+/// Directory entry flag: the bitmap tracks writes when the image is opened for writing.
+pub const FLAG_AUTO: u32 = 1 << 1;
+/// The type of a bitmap that tracks writes; there is no other.
+pub const KIND_DIRTY_TRACKING: u8 = 1;
 
 /// Where an entry of the bitmap directory says that its bitmap is. QEMU: `Qcow2BitmapDirEntry`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +79,12 @@ pub struct BitmapDirectoryEntry {
     pub table_entries: u32,
     /// The flags as stored.
     pub flags: u32,
+    /// The type as stored.
+    pub kind: u8,
     /// log2 of the guest bytes that one bit stands for.
     pub granularity_bits: u8,
+    /// Length of the data that only other programs understand, in bytes.
+    pub extra_len: usize,
     /// The bitmap's name; any bytes.
     pub name: Vec<u8>,
     /// Length of the directory entry in bytes, padding included.
@@ -87,10 +111,53 @@ impl BitmapDirectoryEntry {
             table_offset,
             table_entries,
             flags: bytes::u32_at(entry, 12)?,
+            kind: *entry.get(16)?,
             granularity_bits: *entry.get(17)?,
+            extra_len,
             name: bytes::part(entry, name_at, name_len)?.to_vec(),
             entry_len,
         })
+    }
+
+    /// Length of an entry for a bitmap of that name in bytes, padding included.
+    #[must_use]
+    pub fn len_for(name: &[u8]) -> usize {
+        ENTRY_FIXED_BYTES.saturating_add(name.len()).next_multiple_of(8)
+    }
+
+    /// The entry as it is stored, without extra data.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut entry = Vec::with_capacity(Self::len_for(&self.name));
+        entry.extend_from_slice(&self.table_offset.get().to_be_bytes());
+        entry.extend_from_slice(&self.table_entries.to_be_bytes());
+        entry.extend_from_slice(&self.flags.to_be_bytes());
+        entry.push(self.kind);
+        entry.push(self.granularity_bits);
+        let name_len = u16::try_from(self.name.len()).unwrap_or(u16::MAX);
+        entry.extend_from_slice(&name_len.to_be_bytes());
+        entry.extend_from_slice(&[0; 4]);
+        entry.extend_from_slice(&self.name);
+        entry.resize(Self::len_for(&self.name), 0);
+        entry
+    }
+
+    /// Whether the fields are such that the bitmap can be used, or kept, for a disk of `size` bytes. QEMU:
+    /// `check_dir_entry`.
+    #[must_use]
+    pub fn is_usable(&self, geometry: Geometry, size: u64) -> bool {
+        let stored_bytes = u64::from(self.table_entries) << geometry.cluster_bits();
+        self.table_entries != 0
+            && self.table_offset != HostOffset::ZERO
+            && geometry.is_aligned(self.table_offset)
+            && self.table_entries <= BITMAP_TABLE_ENTRIES_MAX
+            && BITMAP_GRANULARITY_BITS.contains(&self.granularity_bits)
+            && self.flags & !(FLAG_IN_USE | FLAG_AUTO) == 0
+            && self.name.len() <= BITMAP_NAME_BYTES_MAX
+            && self.kind == KIND_DIRTY_TRACKING
+            && stored_bytes <= BITMAP_BYTES_MAX
+            // One that was in use while the disk was resized may have the wrong length.
+            && (self.flags & FLAG_IN_USE != 0 || size.div_ceil(8 << self.granularity_bits) <= stored_bytes)
     }
 }
 
@@ -108,6 +175,23 @@ impl BitmapTableEntry {
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
+    }
+
+    /// Bits that are all zeros.
+    pub const ZEROS: Self = Self(0);
+    /// Bits that are all ones.
+    pub const ONES: Self = Self(ALL_ONES);
+
+    /// Bits in the cluster at `offset`.
+    #[must_use]
+    pub const fn data(offset: HostOffset) -> Self {
+        Self(offset.get())
+    }
+
+    /// The entry as it is stored.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
     }
 
     /// The cluster of bitmap data, if there is one; else the bits are all the same.
@@ -139,9 +223,42 @@ mod tests {
         entry[19] = 9;
         let parsed = BitmapDirectoryEntry::parse(&entry).expect("whole");
         assert_eq!((parsed.table_offset.get(), parsed.table_entries, parsed.entry_len), (0x100, 3, 40));
+        assert_eq!(parsed.to_bytes(), entry);
         assert_eq!(BitmapDirectoryEntry::parse(&entry[..39]), None);
         entry[20..24].fill(0xff);
         assert_eq!(BitmapDirectoryEntry::parse(&entry), None);
+    }
+
+    #[test]
+    fn only_what_is_defined_is_usable() {
+        let geometry = Geometry::new(16, 4).expect("valid");
+        let good = BitmapDirectoryEntry {
+            table_offset: HostOffset::new(0x10000),
+            table_entries: 1,
+            flags: FLAG_AUTO,
+            kind: KIND_DIRTY_TRACKING,
+            granularity_bits: 16,
+            extra_len: 0,
+            name: b"b".to_vec(),
+            entry_len: 32,
+        };
+        let covered = 1 << (16 + 3 + 16);
+        assert!(good.is_usable(geometry, covered) && !good.is_usable(geometry, covered + 1));
+        let spoil = |change: fn(&mut BitmapDirectoryEntry)| {
+            let mut entry = good.clone();
+            change(&mut entry);
+            entry.is_usable(geometry, covered)
+        };
+        assert!(spoil(|entry| entry.flags |= FLAG_IN_USE));
+        assert!(!spoil(|entry| entry.flags |= 4));
+        assert!(!spoil(|entry| entry.kind = 2));
+        assert!(!spoil(|entry| entry.granularity_bits = 8));
+        assert!(!spoil(|entry| entry.granularity_bits = 32));
+        assert!(!spoil(|entry| entry.table_entries = 0));
+        assert!(!spoil(|entry| entry.table_entries = 8193));
+        assert!(!spoil(|entry| entry.table_offset = HostOffset::ZERO));
+        assert!(!spoil(|entry| entry.table_offset = HostOffset::new(0x10200)));
+        assert!(!spoil(|entry| entry.name = vec![b'x'; 1024]));
     }
 
     #[test]

@@ -50,9 +50,7 @@ impl Incompatible {
 
 impl Autoclear {
     /// Everything that this driver keeps consistent when it writes; it clears the rest first.
-    ///
-    /// Bitmaps are not among them: they are neither loaded nor updated.
-    pub const MAINTAINED: Self = Self::empty();
+    pub const MAINTAINED: Self = Self::BITMAPS;
 }
 
 /// Which feature word a name belongs to.

@@ -34,13 +34,21 @@ impl Image {
         if !self.mark_closed() {
             return Ok(());
         }
-        let result = if self.flags.contains(OpenFlags::WRITE) { self.settle_guest().await } else { Ok(()) };
+        let result = if self.flags.contains(OpenFlags::WRITE) { self.settle_at_close().await } else { Ok(()) };
         let storage = self.storage.close().await;
         let backing = match &self.backing {
             Some(backing) => backing.close().await,
             None => Ok(()),
         };
         result.and(storage).and(backing)
+    }
+
+    /// As [`Image::settle_guest`], with the bitmaps. Without those the image is whole, and they are marked as in use.
+    async fn settle_at_close(&self) -> Result<()> {
+        self.health.check()?;
+        let stored = self.store_bitmaps().await;
+        let settled = self.settle_guest().await;
+        stored.and(settled)
     }
 
     /// Takes note of a failure.

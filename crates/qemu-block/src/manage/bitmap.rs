@@ -5,9 +5,13 @@ use crate::driver::IoFuture;
 
 /// Persistent dirty bitmaps of an open image. QEMU: `bdrv_*_dirty_bitmap`, `qmp_block_dirty_bitmap_*`.
 ///
-/// Changes are kept in memory and stored when the image is closed or flushed; until then the stored bitmaps are marked
-/// as in use, so that nobody takes an old one for the present one.
+/// Changes are kept in memory and stored when the image is closed, except that what is removed is gone at once. Until
+/// then the stored bitmaps are marked as in use, so that nobody takes an old one for the present one.
 pub trait BitmapOps: Send + Sync {
+    /// Whether this image can hold bitmaps at all; an old version of its format may not. QEMU:
+    /// `bdrv_supports_persistent_dirty_bitmap`.
+    fn is_supported(&self) -> bool;
+
     /// All bitmaps in the order of the image's directory.
     fn list(&self) -> IoFuture<'_, Vec<BitmapInfo>>;
 
