@@ -103,6 +103,13 @@ mod tests {
         assert_eq!(number, COMPATIBLE_VERSION);
     }
 
+    /// oVirt: `^\s+bitmap (.+) filename bitmap`.
+    #[test]
+    fn the_bitmap_command_is_found() {
+        let line = help_text().lines().find(|line| line.starts_with("  bitmap ")).map(str::to_owned);
+        assert!(line.expect("there").ends_with(" filename bitmap"));
+    }
+
     /// libguestfs: `grep -E '\binfo\b.*-U\b'`; CloudStack: contains `--target-is-zero`.
     #[test]
     fn feature_probes_find_what_they_look_for() {

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod bench;
+mod bitmap;
 mod check;
 mod convert;
 mod create;
@@ -37,6 +38,7 @@ impl Command {
 /// All commands there are, by name.
 pub(crate) const ALL: &[Command] = &[
     bench::COMMAND,
+    bitmap::COMMAND,
     check::COMMAND,
     convert::COMMAND,
     create::COMMAND,

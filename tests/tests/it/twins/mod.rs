@@ -2,8 +2,10 @@
 //!
 //! A case is one line: commands separated by `;`, run in order in a folder with a copy of the small images. Every
 //! command's standard output, standard error and exit status must be equal; so must the names in the folder afterwards
-//! when every command succeeded. Commands that begin with `reference` are run by the reference in both folders.
+//! when every command succeeded. Commands that begin with `reference` are run by the reference in both folders, and
+//! `distrust IMAGE BITMAP...` marks bitmaps as in use in both.
 
+mod bitmap;
 mod check;
 mod convert;
 mod create;
@@ -37,6 +39,10 @@ fn difference(case: &str) -> Option<String> {
     let (dir_a, dir_b) = (scratch_with_small_images(), scratch_with_small_images());
     let mut all_succeeded = true;
     for command in case.split(';').map(str::trim) {
+        if let Some(words) = command.strip_prefix("distrust ") {
+            [&dir_a, &dir_b].iter().for_each(|dir| bitmap::distrust(dir.path(), words));
+            continue;
+        }
         let (line, program) = match command.strip_prefix("reference ") {
             Some(line) => (line, reference()),
             None => (command, ours()),

@@ -9,6 +9,7 @@
 //!
 //! QEMU: `img_convert` (qemu-img.c)
 
+mod bitmaps;
 mod copy;
 mod options;
 mod order;
@@ -59,7 +60,8 @@ pub(crate) const COMMAND: Command = Command {
     name: "convert",
     summary: "Copies images into another image, converting the format",
     synopsis: "[-f FMT | --image-opts] [-T CACHE] [-U] [-l SNAPSHOT] [-O FMT | --target-image-opts] [-o OPTIONS] [-t CACHE] \
-               [-B BACKING [-F BACKING_FMT]] [-c] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
+               [-B BACKING [-F BACKING_FMT]] [-c] \
+               [--bitmaps [--skip-broken-bitmaps]] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
                [-p] [-q] SOURCE... TARGET",
     run,
 };
@@ -86,6 +88,8 @@ const OPTIONS: &str = "\
   -m, --parallel TASKS            how many tasks copy at the same time, 1 to 16 (8)
   -W, --oob-writes                write in any order
   -C, --copy-range-offloading     let the kernel copy where it can
+      --bitmaps                   copy the persistent bitmaps of the source
+      --skip-broken-bitmaps       leave out those that cannot be relied on; needs --bitmaps
   -p, --progress                  show progress
   -q, --quiet                     print errors only
 ";
@@ -166,10 +170,15 @@ async fn convert_opened(
         let message = "Having a backing file for the target makes no sense when concatenating multiple input images";
         return Err(Failure::new(message));
     }
+    bitmaps::check_sources(arguments.bitmaps, nodes).await?;
     let has_backing = backing.is_some();
     let sources = make_sources(session, arguments, nodes, has_backing)?;
     let target = make_target(session, arguments, nodes, plan).await?;
-    match fill(session, arguments, &sources, &target, has_backing, progress).await {
+    let filled = match fill(session, arguments, &sources, &target, has_backing, progress).await {
+        Ok(()) => bitmaps::copy(arguments.bitmaps, nodes, target.backend.node()).await,
+        Err(failure) => Err(failure),
+    };
+    match filled {
         Ok(()) => target.finish(&arguments.target).await,
         Err(failure) => {
             target.abandon().await;
@@ -248,6 +257,7 @@ async fn fill(
     if !arguments.output.create && target.backend.len() < sources.total() {
         return Err(Failure::new("output file is smaller than input file"));
     }
+    bitmaps::check_target(arguments.bitmaps, target.backend.node())?;
     let rules = copy_rules(arguments, sources, target, has_backing).await?;
     // Counting reads metadata, so it is done only for those who watch.
     let total = if arguments.progress {

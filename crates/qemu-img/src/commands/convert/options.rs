@@ -3,6 +3,7 @@
 use qemu_block::types::CacheMode;
 use qemu_util::units::MIB;
 
+use super::bitmaps::BitmapRule;
 use super::source::SECTOR;
 use crate::cli::common::{OptionList, parse_cache, refuse_object};
 use crate::cli::getopt::{Flag, Given, Parser};
@@ -57,6 +58,8 @@ pub(super) struct Arguments {
     pub(super) copy_range: bool,
     /// Whether what cannot be read becomes zeros.
     pub(super) salvage: bool,
+    /// What to do with the bitmaps of the source.
+    pub(super) bitmaps: BitmapRule,
     /// Whether to show progress.
     pub(super) progress: bool,
     /// Whether to print nothing but errors.
@@ -183,6 +186,7 @@ struct Raw {
     salvage: bool,
     progress: bool,
     quiet: bool,
+    bitmaps: bool,
     skip_broken_bitmaps: bool,
     snapshot: SnapshotArg,
     /// Options that are known and not done yet.
@@ -217,7 +221,7 @@ impl Raw {
             Id::SourceImageOpts => self.source_image_opts = true,
             Id::SourceCache => self.source_cache = Some(value),
             Id::Snapshot => self.snapshot.add(&value)?,
-            Id::Bitmaps => self.refused = Some("Copying bitmaps (--bitmaps)"),
+            Id::Bitmaps => self.bitmaps = true,
             Id::SkipBrokenBitmaps => self.skip_broken_bitmaps = true,
             Id::Salvage => self.salvage = true,
             Id::TargetFormat => self.target_format = Some(value),
@@ -247,9 +251,8 @@ impl Raw {
 
     /// What does not go together, whatever the operands are.
     fn check(&self) -> Result<(), Failure> {
-        let bitmaps = self.refused.is_some_and(|what| what.contains("--bitmaps"));
         let mistakes = [
-            (self.skip_broken_bitmaps && !bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
+            (self.skip_broken_bitmaps && !self.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
             (self.compress && self.copy_range, "Cannot enable copy offloading when -c is used"),
             (self.sparse_size.is_some() && self.copy_range, "Cannot enable copy offloading when -S is used"),
             (self.copy_range && self.salvage, "Cannot use copy offloading in salvaging mode"),
@@ -302,6 +305,11 @@ impl Raw {
             in_order: !self.out_of_order,
             copy_range: self.copy_range,
             salvage: self.salvage,
+            bitmaps: match (self.bitmaps, self.skip_broken_bitmaps) {
+                (false, _) => BitmapRule::Leave,
+                (true, false) => BitmapRule::CopyAll,
+                (true, true) => BitmapRule::CopySound,
+            },
             progress: self.progress && !self.quiet,
             quiet: self.quiet,
         })))
@@ -446,10 +454,8 @@ mod tests {
 
     #[test]
     fn what_is_not_done_yet_is_refused_by_name() {
-        for (line, what) in [("-r 1M a b", "-r"), ("--bitmaps a b", "--bitmaps")] {
-            let message = message(line);
-            assert!(message.contains(what) && message.ends_with("is not supported"), "{message}");
-        }
+        let message = message("-r 1M a b");
+        assert!(message.contains("-r") && message.ends_with("is not supported"), "{message}");
     }
 
     #[test]
