@@ -12,6 +12,7 @@ use qemu_util::aio::AioContext;
 use qemu_util::primitive::Arc;
 
 use crate::cli::common::ImageArg;
+use crate::cli::object::Objects;
 use crate::failure::Failure;
 use crate::output::messages;
 use crate::signals::Signals;
@@ -65,6 +66,13 @@ impl Session {
         FURTHER_DRIVERS.with_borrow(|drivers| drivers.iter().for_each(|driver| registry.register(Arc::clone(driver))));
         trace::watch(aio.observer(), registry.services().observers());
         Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), signals })
+    }
+
+    /// The same session with what `--object` defined.
+    #[must_use]
+    pub(crate) fn with_objects(self, objects: &Objects) -> Self {
+        let secrets = Arc::new(objects.secrets().clone());
+        Self { context: self.context.with_secrets(secrets), ..self }
     }
 
     /// Runs `future` and the event loop until the future completes.

@@ -34,21 +34,18 @@ fn combinations() -> Vec<CreateOptions> {
     all
 }
 
-/// A few combinations with every value of every option in one of them: the reference takes a second for each image,
+/// A few combinations of the values that matter: the reference takes a second for each image,
 /// because it measures how fast the processor is.
 fn few_combinations() -> Vec<CreateOptions> {
-    let [sha1, sha224, sha256, sha384, sha512] = HashAlg::ALL;
+    let [sha1, _, sha256, _, sha512] = HashAlg::ALL;
     let combination = |cipher_alg, cipher_mode, ivgen_alg, hash_alg| {
         let default = CreateOptions { iter_time_ms: 1, ..CreateOptions::default() };
         CreateOptions { cipher_alg, cipher_mode, ivgen_alg, hash_alg, ..default }
     };
     vec![
         combination(CipherAlg::Aes128, CipherMode::Xts, IvGenAlg::Plain64, sha1),
-        combination(CipherAlg::Aes192, CipherMode::Xts, IvGenAlg::Essiv, sha224),
-        combination(CipherAlg::Aes256, CipherMode::Xts, IvGenAlg::Plain64, sha256),
-        combination(CipherAlg::Aes128, CipherMode::Cbc, IvGenAlg::Essiv, sha384),
+        combination(CipherAlg::Aes192, CipherMode::Xts, IvGenAlg::Essiv, sha256),
         combination(CipherAlg::Aes256, CipherMode::Cbc, IvGenAlg::Plain, sha512),
-        combination(CipherAlg::Aes256, CipherMode::Ecb, IvGenAlg::Plain64, sha256),
         combination(CipherAlg::Aes128, CipherMode::Ctr, IvGenAlg::Plain64, sha1),
     ]
 }

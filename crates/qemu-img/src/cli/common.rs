@@ -76,11 +76,6 @@ pub(crate) fn parse_cache(name: &str, complaint: impl FnOnce(&str) -> String) ->
     CacheMode::parse(name).ok_or_else(|| Failure::new(complaint(name)))
 }
 
-/// The failure for `--object`, which nothing here can use yet.
-pub(crate) fn refuse_object(definition: &str) -> Failure {
-    Failure::new(format!("--object {definition}: objects, such as encryption keys, are not supported yet"))
-}
-
 /// Takes the only operand.
 ///
 /// # Errors

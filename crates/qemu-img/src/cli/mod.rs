@@ -3,5 +3,6 @@
 pub(crate) mod common;
 pub(crate) mod getopt;
 pub(crate) mod number;
+pub(crate) mod object;
 pub(crate) mod program;
 pub(crate) mod snapshot;

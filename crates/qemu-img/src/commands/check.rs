@@ -19,8 +19,9 @@ use qemu_block::node::Node;
 use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
 
 use super::Command;
-use crate::cli::common::{ImageArg, OutputFormat, one_filename, parse_cache, refuse_object};
+use crate::cli::common::{ImageArg, OutputFormat, one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::percent;
@@ -46,7 +47,7 @@ const OPTIONS: &str = "\
   -U, --force-share    open the image even if another process is writing to it
       --output FORM    print text (human, the default) or JSON (json)
   -r, --repair WHAT    repair leaked clusters (leaks), or everything that can be (all)
-      --object OBJDEF  not supported yet
+      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
   FILENAME             the image
 
 Exit status: 0 no errors, 1 the check failed, 2 corrupt, 3 leaked clusters only, 63 the format has no checks.
@@ -81,6 +82,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     output: OutputFormat,
     fixes: CheckFixes,
     quiet: bool,
@@ -91,6 +93,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut arguments = Arguments {
         image: ImageArg::default(),
+        objects: Objects::default(),
         output: OutputFormat::default(),
         fixes: CheckFixes::Nothing,
         quiet: false,
@@ -104,7 +107,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Cache => cache = Some(given.value),
             Id::Repair => arguments.fixes = parse_fixes(&given.value)?,
             Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
             Id::ImageOpts => arguments.image.image_opts = true,
             Id::ForceShare => arguments.image.force_share = true,
         }
@@ -126,7 +129,7 @@ fn parse_fixes(what: &str) -> Result<CheckFixes, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(check(&session, &arguments))
 }
 

@@ -9,9 +9,10 @@ use qemu_block::registry::{OpenSpec, resolve_backing_name};
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{OptionList, refuse_object};
+use crate::cli::common::OptionList;
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
@@ -34,7 +35,7 @@ const OPTIONS: &str = "\
   -b, --backing FILE          what the image does not hold itself is read from FILE
   -F, --backing-format FMT    the format of the backing file; required with -b
   -u, --backing-unsafe        do not open the backing file; SIZE is then required
-      --object OBJDEF         not supported yet
+      --object OBJDEF         a secret that options name: secret,id=ID,file=FILE
   FILENAME                    the image to create; an existing file is overwritten
   SIZE                        its size; that of the backing file if not given
 ";
@@ -71,6 +72,7 @@ struct Arguments {
     backing_format: Option<String>,
     backing_unsafe: bool,
     options: OptionList,
+    objects: Objects,
     quiet: bool,
 }
 
@@ -86,11 +88,12 @@ fn parse(words: Vec<String>) -> Result<Request, Failure> {
     let mut format = None;
     let (mut backing, mut backing_format, mut backing_unsafe, mut quiet) = (None, None, false, false);
     let mut options = OptionList::default();
+    let mut objects = Objects::default();
     while let Some(given) = parser.next()? {
         match given.id {
             Id::Help => return Ok(Request::Help),
             Id::Quiet => quiet = true,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => objects.add(&given.value)?,
             Id::Format => format = Some(given.value),
             Id::Backing => backing = Some(given.value),
             Id::BackingFormat => backing_format = Some(given.value),
@@ -109,7 +112,17 @@ fn parse(words: Vec<String>) -> Result<Request, Failure> {
     if let Some(superfluous) = operands.next() {
         return Err(Failure::usage(COMMAND.name, format!("Unexpected argument: {superfluous}")));
     }
-    Ok(Request::Create(Arguments { filename, size, format, backing, backing_format, backing_unsafe, options, quiet }))
+    Ok(Request::Create(Arguments {
+        filename,
+        size,
+        format,
+        backing,
+        backing_format,
+        backing_unsafe,
+        options,
+        objects,
+        quiet,
+    }))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
@@ -120,7 +133,7 @@ fn run(words: Vec<String>) -> CommandResult {
             program::print(&option_help(&session, &format, filename.as_deref())?)
         }
         Request::Create(arguments) => {
-            let session = Session::new()?;
+            let session = Session::new()?.with_objects(&arguments.objects);
             session.block_on(create(&session, &arguments))
         }
     }

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{ImageArg, OutputFormat, one_filename, refuse_object};
+use crate::cli::common::{ImageArg, OutputFormat, one_filename};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::image_info::ImageInfo;
@@ -31,7 +32,7 @@ const OPTIONS: &str = "\
       --output FORM    print text (human, the default) or JSON (json)
   -b, --backing-chain  go on with the backing file, its backing file, and so on
   -U, --force-share    open the image even if another process is writing to it
-      --object OBJDEF  not supported yet
+      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
   FILENAME             the image
 ";
 
@@ -62,6 +63,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     output: OutputFormat,
     chain: bool,
 }
@@ -76,7 +78,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Format => arguments.image.format = Some(given.value),
             Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::BackingChain => arguments.chain = true,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
             Id::ImageOpts => arguments.image.image_opts = true,
             Id::ForceShare => arguments.image.force_share = true,
         }
@@ -88,7 +90,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     let chain = session.block_on(collect(&session, &arguments))?;
     messages::print(&match arguments.output {
         OutputFormat::Human => chain.iter().map(ImageInfo::to_human).collect::<Vec<_>>().join("\n"),

@@ -13,9 +13,10 @@ use qemu_block::node::{ChildRole, Node};
 use qemu_block::types::{OpenFlags, StatusFlags};
 
 use super::Command;
-use crate::cli::common::{ImageArg, OutputFormat, one_filename, refuse_object};
+use crate::cli::common::{ImageArg, OutputFormat, one_filename};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
@@ -39,7 +40,7 @@ const OPTIONS: &str = "\
   -l, --max-length LENGTH    show no more than so many bytes
       --output FORM          print text (human, the default) or JSON (json)
   -U, --force-share          open the image even if another process is writing to it
-      --object OBJDEF        not supported yet
+      --object OBJDEF        a secret that options name: secret,id=ID,file=FILE
   FILENAME                   the image
 ";
 
@@ -72,6 +73,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     output: OutputFormat,
     start: u64,
     max_length: Option<u64>,
@@ -88,7 +90,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::Start => arguments.start = parse_number("start offset", &given.value, 0..=SIZE_MAX)?,
             Id::MaxLength => arguments.max_length = Some(parse_number("max length", &given.value, 0..=SIZE_MAX)?),
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
             Id::ImageOpts => arguments.image.image_opts = true,
             Id::ForceShare => arguments.image.force_share = true,
         }
@@ -100,7 +102,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(async {
         let node = session.open_image(&arguments.image, OpenFlags::empty()).await?;
         let mapped = map(&node, &arguments).await;

@@ -10,9 +10,10 @@ use qemu_block::options::{Options, check_create_options};
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{ImageArg, OptionList, OutputFormat, refuse_object};
+use crate::cli::common::{ImageArg, OptionList, OutputFormat};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::json::Json;
@@ -38,7 +39,7 @@ const OPTIONS: &str = "\
   -l, --snapshot SNAPSHOT  measure this snapshot of FILENAME
       --output FORM        print text (human, the default) or JSON (json)
   -U, --force-share        open the image even if another process is writing to it
-      --object OBJDEF      not supported yet
+      --object OBJDEF      a secret that options name: secret,id=ID,file=FILE
   FILENAME                 the image whose data the new one will have
 ";
 
@@ -77,6 +78,7 @@ struct Arguments {
     snapshot: Option<SnapshotSelector>,
     target: Option<String>,
     options: OptionList,
+    objects: Objects,
     output: OutputFormat,
 }
 
@@ -94,7 +96,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Snapshot => arguments.snapshot = Some(parse_snapshot(&given.value)?),
             Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::Size => arguments.size = Some(parse_number("image size", &given.value, 0..=SIZE_MAX)?),
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
             Id::ImageOpts => image.image_opts = true,
             Id::ForceShare => image.force_share = true,
         }
@@ -134,7 +136,7 @@ fn parse_snapshot(text: &str) -> Result<SnapshotSelector, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(async {
         let source = match &arguments.image {
             Some(image) => Some(session.open_image(image, OpenFlags::empty()).await?),

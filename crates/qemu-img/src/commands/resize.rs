@@ -8,9 +8,10 @@ use qemu_block::types::{OpenFlags, PreallocMode};
 use qemu_util::units::{SizeError, parse_size};
 
 use super::Command;
-use crate::cli::common::{ImageArg, refuse_object};
+use crate::cli::common::ImageArg;
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::number::SIZE_MAX;
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
@@ -31,7 +32,7 @@ const OPTIONS: &str = "\
       --image-opts          FILENAME is a list of options (driver=...,file.filename=...)
       --preallocation MODE  what to allocate for the new part: off (the default), metadata, falloc or full
       --shrink              the size may become smaller; what lies past the new end is lost
-      --object OBJDEF       not supported yet
+      --object OBJDEF       a secret that options name: secret,id=ID,file=FILE
   FILENAME                  the image
   [+|-]SIZE                 the new size, or by how much it grows or shrinks
 ";
@@ -80,6 +81,7 @@ impl Target {
 #[derive(Debug)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     target: Target,
     prealloc: PreallocMode,
     shrink: bool,
@@ -93,13 +95,14 @@ fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let size = if words.len() >= 2 { words.pop() } else { None };
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut image = ImageArg::default();
+    let mut objects = Objects::default();
     let (mut prealloc, mut shrink, mut quiet) = (PreallocMode::Off, false, false);
     while let Some(given) = parser.next()? {
         match given.id {
             Id::Help => return Ok(None),
             Id::Quiet => quiet = true,
             Id::Format => image.format = Some(given.value),
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => objects.add(&given.value)?,
             Id::ImageOpts => image.image_opts = true,
             Id::Preallocation => {
                 let refused = || Failure::new(format!("Invalid preallocation mode '{}'", given.value));
@@ -115,7 +118,7 @@ fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
         return Err(Failure::usage(COMMAND.name, "Extra argument(s) in command line"));
     }
     image.name = name;
-    Ok(Some(Arguments { image, target: parse_target(&size)?, prealloc, shrink, quiet }))
+    Ok(Some(Arguments { image, objects, target: parse_target(&size)?, prealloc, shrink, quiet }))
 }
 
 fn parse_target(text: &str) -> Result<Target, Failure> {
@@ -139,7 +142,7 @@ fn parse_target(text: &str) -> Result<Target, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(resize(&session, &arguments))
 }
 

@@ -10,8 +10,9 @@ use qemu_block::node::Node;
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename, refuse_object};
+use crate::cli::common::{ImageArg, one_filename};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::image_info::snapshot_list;
@@ -33,7 +34,7 @@ const OPTIONS: &str = "\
   -f, --format FMT     the image's format; recognised by its content if not given
       --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
   -U, --force-share    open the image even if another process is writing to it; to list only
-      --object OBJDEF  not supported yet
+      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
   -l, --list           list the snapshots, which is what happens if nothing else is asked for
   -c SNAPSHOT          make a snapshot of this name
   -a SNAPSHOT          make the disk what it was at the snapshot with this number or name
@@ -83,6 +84,7 @@ enum Action {
 #[derive(Debug)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     action: Action,
 }
 
@@ -90,6 +92,7 @@ struct Arguments {
 fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut image = ImageArg::default();
+    let mut objects = Objects::default();
     let mut action = None;
     while let Some(given) = parser.next()? {
         let wanted = match given.id {
@@ -99,7 +102,10 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
                 image.format = Some(given.value);
                 continue;
             }
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => {
+                objects.add(&given.value)?;
+                continue;
+            }
             Id::ImageOpts => {
                 image.image_opts = true;
                 continue;
@@ -119,17 +125,17 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     }
     image.name = one_filename(COMMAND.name, parser.into_operands())?;
     image.check_exclusive("--format")?;
-    Ok(Some(Arguments { image, action: action.unwrap_or(Action::List) }))
+    Ok(Some(Arguments { image, objects, action: action.unwrap_or(Action::List) }))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(act(&session, &arguments))
 }
 
 async fn act(session: &Session, arguments: &Arguments) -> CommandResult {
-    let Arguments { image, action } = arguments;
+    let Arguments { image, action, .. } = arguments;
     let flags = if *action == Action::List { OpenFlags::empty() } else { OpenFlags::WRITE };
     let node = session.open_image(image, flags | OpenFlags::UNMAP).await?;
     let done = match action {

@@ -5,6 +5,7 @@ use qemu_block::io::RangeMode;
 use qemu_block::types::PreallocMode;
 
 use crate::alloc::{Reserved, Run};
+use crate::format::header::Version;
 use crate::format::l2::L2Entry;
 use crate::image::Image;
 use crate::io::data::Place;
@@ -47,7 +48,11 @@ impl Image {
             }
             let cluster_size = self.geo.cluster_size();
             let host = self.geo.host_start(run.start);
-            let entry = |n: u64| L2Entry::standard(HostOffset::new(host.get() + n * cluster_size), true);
+            let layout = meta.layout;
+            let entry = |n: u64| {
+                let host = HostOffset::new(host.get() + n * cluster_size);
+                if self.zeros_need_a_mark() { layout.zero_allocated(host, true) } else { L2Entry::standard(host, true) }
+            };
             if let Err((error, linked)) = meta.link(at, run.count.get(), entry).await {
                 let start = run.start.checked_add(ClusterCount::new(linked)).unwrap_or(run.end());
                 let rest = Run { start, count: ClusterCount::new(run.count.get() - linked) };
@@ -59,6 +64,11 @@ impl Image {
         Ok(())
     }
 
+    /// Whether space that nobody has written shows zeros only if it is marked: what is on the host decrypts to noise.
+    fn zeros_need_a_mark(&self) -> bool {
+        self.data.is_encrypted() && self.version == Version::V3
+    }
+
     /// Makes clusters that were reserved read as zeros, with the space that `mode` wants.
     async fn fill_with_zeros(&self, at: GuestCluster, reserved: Reserved, mode: PreallocMode) -> Result<()> {
         let Reserved { run, fresh } = reserved;
@@ -66,6 +76,12 @@ impl Image {
         let len = self.geo.clusters_to_size(run.count).unwrap_or(u64::MAX);
         let end = place.host.get().saturating_add(len);
         // The file below allocates space only where it grows.
+        if self.zeros_need_a_mark() {
+            let mode = if mode == PreallocMode::Metadata { PreallocMode::Off } else { mode };
+            return self.data.extend_to(end, mode).await;
+        }
+        // Version 2 has no mark for zeros, so they are encrypted and written.
+        let fresh = fresh && !self.data.is_encrypted();
         if fresh && (mode == PreallocMode::Metadata || self.data.len() <= place.host.get()) {
             let mode = if mode == PreallocMode::Metadata { PreallocMode::Off } else { mode };
             return self.data.extend_to(end, mode).await;

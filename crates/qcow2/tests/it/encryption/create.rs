@@ -1,8 +1,9 @@
 //! Encrypted images created by us and by the reference: what is in them, and what is refused.
 
-use qemu_block::types::OpenFlags;
+use qemu_block::types::{OpenFlags, PreallocMode};
 
 use super::vault::{AES, LUKS, Vault, close, write};
+use crate::support::block_on;
 
 const SIZE: &str = "4M";
 
@@ -67,6 +68,27 @@ fn preallocated_space_reads_as_zeros() {
         assert!(vault.read_with("a", "one").iter().all(|byte| *byte == 0), "{mode}");
         assert!(vault.read_by_oracle("a", "one").iter().all(|byte| *byte == 0), "{mode}");
         created_by_us(&format!("{LUKS},preallocation={mode}"));
+    }
+}
+
+#[test]
+fn a_disk_that_grew_with_space_allocated_reads_as_zeros() {
+    for (options, mode) in [
+        ("compat=1.1", PreallocMode::Metadata),
+        ("compat=1.1", PreallocMode::Full),
+        ("compat=0.10", PreallocMode::Metadata),
+    ] {
+        let vault = Vault::new();
+        vault.create("a", &format!("{LUKS},{options}"), "1M").expect("created");
+        let node = vault.open_rw("a");
+        block_on(node.truncate(4 << 20, mode)).expect("grown");
+        write(&node, (2 << 20) + 700, &[9; 1000]);
+        close(&node);
+        let mut disk = vec![0; 4 << 20];
+        disk[(2 << 20) + 700..(2 << 20) + 1700].fill(9);
+        assert!(vault.read_with("a", "one") == disk, "{options} {mode:?}");
+        assert!(vault.read_by_oracle("a", "one") == disk, "{options} {mode:?}");
+        vault.check_by_oracle("a");
     }
 }
 

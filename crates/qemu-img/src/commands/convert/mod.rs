@@ -25,6 +25,7 @@ mod tests;
 use std::sync::Arc;
 
 use qemu_block::node::{ChildRole, Node};
+use qemu_block::options::Options;
 use qemu_block::types::Perm;
 use qemu_util::primitive::atomic::{AtomicU64, Ordering};
 use qemu_util::units::MIB;
@@ -91,6 +92,7 @@ const OPTIONS: &str = "\
       --bitmaps                   copy the persistent bitmaps of the source
       --skip-broken-bitmaps       leave out those that cannot be relied on; needs --bitmaps
   -p, --progress                  show progress
+      --object OBJDEF             a secret that options name: secret,id=ID,file=FILE
   -q, --quiet                     print errors only
 ";
 
@@ -102,7 +104,7 @@ fn run(words: Vec<String>) -> CommandResult {
             print(&option_help(&session, &format, filename.as_deref())?)
         }
         Request::Convert(arguments) => {
-            let session = Session::catching_signals()?;
+            let session = Session::catching_signals()?.with_objects(&arguments.objects);
             session.block_on(convert_with_progress(&session, &arguments))?;
             Ok(Outcome::Success)
         }
@@ -227,11 +229,12 @@ async fn make_target(
         check(name)?;
     }
     session.signals().check()?;
+    let secrets = plan.as_ref().map_or_else(Options::new, CreatePlan::key_secrets);
     let file = match plan {
         Some(plan) => plan.create(session, name).await?,
         None => CreatedFile::none(),
     };
-    let target = Target::open(session, name, output, arguments.sparse_size > 0, file).await?;
+    let target = Target::open(session, name, output, arguments.sparse_size > 0, secrets, file).await?;
     let mut written_to = Vec::new();
     own_files_of(target.backend.node(), &mut written_to);
     // An existing image may be stored in a file that its name does not show.

@@ -5,9 +5,10 @@ use qemu_util::units::MIB;
 
 use super::bitmaps::BitmapRule;
 use super::source::SECTOR;
-use crate::cli::common::{OptionList, parse_cache, refuse_object};
+use crate::cli::common::{OptionList, parse_cache};
 use crate::cli::getopt::{Flag, Given, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::object::Objects;
 use crate::cli::snapshot::SnapshotArg;
 use crate::failure::Failure;
 
@@ -64,6 +65,8 @@ pub(super) struct Arguments {
     pub(super) progress: bool,
     /// Whether to print nothing but errors.
     pub(super) quiet: bool,
+    /// What options refer to by name.
+    pub(super) objects: Objects,
 }
 
 /// How to open the sources.
@@ -189,6 +192,7 @@ struct Raw {
     bitmaps: bool,
     skip_broken_bitmaps: bool,
     snapshot: SnapshotArg,
+    objects: Objects,
     /// Options that are known and not done yet.
     refused: Option<&'static str>,
 }
@@ -244,7 +248,7 @@ impl Raw {
             Id::CopyRange => self.copy_range = true,
             Id::Progress => self.progress = true,
             Id::Quiet => self.quiet = true,
-            Id::Object => return Err(refuse_object(&value)),
+            Id::Object => self.objects.add(&value)?,
         }
         Ok(())
     }
@@ -312,6 +316,7 @@ impl Raw {
             },
             progress: self.progress && !self.quiet,
             quiet: self.quiet,
+            objects: self.objects,
         })))
     }
 

@@ -62,6 +62,17 @@ impl CreatePlan {
         self.options.get_str("backing_file")
     }
 
+    /// The options by which the target is unlocked once it is there: the secrets that it is made with.
+    pub(super) fn key_secrets(&self) -> Options {
+        let mut secrets = Options::new();
+        for name in ["key-secret", "encrypt.key-secret"] {
+            if let Some(id) = self.options.get_str(name) {
+                secrets.set(name, id);
+            }
+        }
+        secrets
+    }
+
     fn check_compression(&self, schema: &[CreateOption]) -> Result<(), Failure> {
         let encryption = self.options.get_str("encryption").is_some_and(|value| value == "on");
         let preallocation = self.options.get_str("preallocation").is_some_and(|mode| mode != "off");
@@ -169,7 +180,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Opens the target, which was created as `file` if it did not exist. `unmap` allows it to give space back.
+    /// Opens the target, which was created as `file` if it did not exist, with `secrets` as further options. `unmap`
+    /// allows it to give space back.
     ///
     /// # Errors
     /// `Could not open 'name': …`
@@ -178,6 +190,7 @@ impl Target {
         name: &str,
         arguments: &TargetArguments,
         unmap: bool,
+        secrets: Options,
         file: CreatedFile,
     ) -> Result<Self, Failure> {
         let image = ImageArg {
@@ -191,7 +204,9 @@ impl Target {
         flags.set(OpenFlags::UNMAP, unmap);
         // The last request may reach beyond the end of the file when all of them are aligned to sectors of the disk.
         flags.set(OpenFlags::RESIZE, arguments.cache.direct);
-        let node = session.open_image(&image, flags).await?;
+        let mut spec = image.open_spec(flags)?;
+        spec.options.merge(secrets);
+        let node = session.open_spec(name, spec).await?;
         Ok(Self { backend: BlockBackend::new(node), file })
     }
 
