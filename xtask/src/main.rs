@@ -7,6 +7,7 @@ mod bench_util;
 mod ci;
 mod crash;
 mod demo;
+mod fuzz;
 mod litmus;
 mod loom;
 mod process;
@@ -41,6 +42,7 @@ these take --help:
   disassemble
           see that the fences are in arm64's machine code
   crash   power cuts in random work on qcow2 images
+  fuzz    damaged images, and random work on good ones
   soak    random work on event loops, tasks and RCU objects
   bench   compare the release binary with the reference
   bench-util
@@ -75,6 +77,7 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("demo", []) => demo::run()?,
         ("test", []) => test::run()?,
         ("crash", options) => crash::run(options)?,
+        ("fuzz", options) => fuzz::run(options)?,
         ("soak", options) => soak::run(options)?,
         ("tidy", []) => tidy::run()?,
         ("ci", []) => ci::run()?,

@@ -22,9 +22,8 @@ const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
 
 /// Opens the image that `request.storage` holds.
 ///
-/// A backing chain is opened by recursion, and the frames of all its images lie on the stack at the same time. So this
-/// function, which is one of them, holds nothing large: the steps before and after the backing file have frames, and
-/// places in memory, of their own.
+/// The backing file is opened by whoever drives this open, too, so a long chain needs no deep stack; see the registry of
+/// `qemu_block`.
 pub(crate) async fn open(request: &mut OpenRequest) -> Result<Box<Image>> {
     let mut parts = Box::pin(prepare(request)).await?;
     parts.backing = open_backing(request, &parts).await?;

@@ -223,8 +223,9 @@ impl Checker<'_> {
     /// A compressed cluster whose last sector is cut off may be whole, as data is not padded. Decompressing tells.
     async fn check_cut_off(&mut self, extent: CompressedExtent, uses: L1Use) {
         let (start, file_len) = (extent.host.get(), self.storage.len());
-        let is_cut = extent.end().get() > file_len;
-        if !is_cut || start >= file_len {
+        let missing = extent.end().get().saturating_sub(file_len);
+        // What is far out has been reported as any region is.
+        if missing == 0 || missing >= self.header.geometry.cluster_size() {
             return;
         }
         let input = match self.storage.read_available(start, extent.len_max).await {

@@ -11,7 +11,8 @@ const UNKNOWN: &str =
     "nothing is written over metadata; the reference looks only at tables that it has in memory (rule R15)";
 const CHECKED: &str = "a damaged table is something to be reported by a check; the reference refuses to look";
 const BITMAPS: &str = "bitmaps are not loaded when an image is opened, so that damage to them is found by a check";
-const NEVER_ENDS: &str = "the reference does not end, or runs out of memory";
+/// These are not written down.
+pub(crate) const NEVER_ENDS: &str = "the reference does not end, or runs out of memory";
 const RELEASED: &str = "a cluster with more references than counted is corruption when the last count goes; \
                         the reference ignores that";
 const SECTORS: &str = "a disk may end inside a sector; the reference rounds";

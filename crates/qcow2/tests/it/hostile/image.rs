@@ -141,9 +141,15 @@ impl Image {
 
     /// As [`Image::plain`], with everything.
     pub(crate) fn full() -> Self {
-        let mut image = Self::with_snapshot();
-        image.add_bitmap();
+        let mut image = Self::plain();
+        image.add_everything();
         image
+    }
+
+    /// Adds a snapshot and a bitmap.
+    pub(crate) fn add_everything(&mut self) {
+        self.add_snapshot();
+        self.add_bitmap();
     }
 
     fn put_header(&mut self) {

@@ -10,16 +10,16 @@
 //! | the others | the cases, by the structure that is spoilt |
 
 mod bitmaps;
-mod case;
+pub(crate) mod case;
 mod differences;
 mod expected;
 mod extensions;
-mod image;
+pub(crate) mod image;
 mod l1;
 mod l2;
 mod main_header;
 mod names;
-mod observe;
+pub(crate) mod observe;
 mod refcounts;
 mod snapshots;
 mod truncation;
@@ -33,7 +33,9 @@ use case::Case;
 use twin::Verdict;
 
 /// Observes every case, and compares with what is expected and with the reference.
-fn judge(structure: &str, cases: &[Case]) {
+pub(crate) fn judge(structure: &str) {
+    let cases = structures().into_iter().find(|(name, _)| *name == structure).expect("one of the structures").1;
+    let cases = &cases;
     let mut names = BTreeSet::new();
     let doubled: Vec<&str> = cases.iter().map(|case| case.name.as_str()).filter(|name| !names.insert(*name)).collect();
     assert!(doubled.is_empty(), "the names are unique: {doubled:?}");
@@ -48,9 +50,11 @@ fn judge(structure: &str, cases: &[Case]) {
         let mut paragraph = expected::paragraph(&case.name, &seen);
         let (ours, theirs) = (Verdict::ours(&seen), Verdict::theirs(case));
         for aspect in ours.differences(&theirs) {
-            let reason = differences::reason(structure, &case.name, aspect);
-            if reason.is_none() {
-                unexplained.push(format!("{structure} | {} | {aspect} | {ours} | {theirs}", case.name));
+            match differences::reason(structure, &case.name, aspect) {
+                // How far it comes depends on the machine.
+                Some(differences::NEVER_ENDS) => continue,
+                Some(_) => {}
+                None => unexplained.push(format!("{structure} | {} | {aspect} | {ours} | {theirs}", case.name)),
             }
             let _infallible = writeln!(paragraph, "    {aspect} of the reference: {}", theirs.of(aspect));
         }
@@ -61,70 +65,17 @@ fn judge(structure: &str, cases: &[Case]) {
     assert!(unexplained.is_empty(), "differences without a reason:\n{}", unexplained.join("\n"));
 }
 
-#[test]
-fn headers() {
-    judge("main_header", &main_header::cases());
-}
-
-#[test]
-fn header_extensions() {
-    judge("extensions", &extensions::cases());
-}
-
-#[test]
-fn l1_tables() {
-    judge("l1", &l1::cases());
-}
-
-#[test]
-fn l2_tables() {
-    judge("l2", &l2::cases());
-}
-
-#[test]
-fn refcount_structures() {
-    judge("refcounts", &refcounts::cases());
-}
-
-#[test]
-fn snapshot_tables() {
-    judge("snapshots", &snapshots::cases());
-}
-
-#[test]
-fn bitmap_directories() {
-    judge("bitmaps", &bitmaps::cases());
-}
-
-#[test]
-fn names_of_other_files() {
-    judge("names", &names::cases());
-}
-
-#[test]
-fn truncated_files() {
-    judge("truncation", &truncation::cases());
-}
-
-#[test]
-fn there_are_at_least_two_hundred() {
-    assert!(all_cases().len() >= 200, "{}", all_cases().len());
-}
-
-/// The whole collection.
-pub(crate) fn all_cases() -> Vec<Case> {
+/// The structures, and their cases.
+pub(crate) fn structures() -> [(&'static str, Vec<Case>); 9] {
     [
-        main_header::cases(),
-        extensions::cases(),
-        l1::cases(),
-        l2::cases(),
-        refcounts::cases(),
-        snapshots::cases(),
-        bitmaps::cases(),
-        names::cases(),
-        truncation::cases(),
+        ("main_header", main_header::cases()),
+        ("extensions", extensions::cases()),
+        ("l1", l1::cases()),
+        ("l2", l2::cases()),
+        ("refcounts", refcounts::cases()),
+        ("snapshots", snapshots::cases()),
+        ("bitmaps", bitmaps::cases()),
+        ("names", names::cases()),
+        ("truncation", truncation::cases()),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
