@@ -74,7 +74,7 @@ pub(crate) struct Checker<'a> {
     /// Clusters of the header, of snapshots' tables and of the bitmap directory, over which nothing is ever written.
     metadata: Counts,
     /// Uses of clusters further out, of which only the stored refcount matters.
-    beyond: Counts,
+    pub(crate) beyond: Counts,
     /// The L2 tables that L1 entries name.
     l2_refs: L2Refs,
     /// L2 tables with entries that can be repaired in place, each once.

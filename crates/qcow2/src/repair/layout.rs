@@ -40,6 +40,8 @@ struct Space<'a> {
     used: &'a Counts,
     /// The structures that are to be replaced.
     old: &'a Counts,
+    /// What entries name outside of the file.
+    outside: &'a Counts,
     /// No cluster from here on can be used.
     limit: HostCluster,
 }
@@ -53,7 +55,8 @@ impl Layout {
         let geometry = checker.header.geometry;
         let end = if file.limits().growable { HOST_OFFSET_END } else { file.len().min(HOST_OFFSET_END) };
         let limit = geometry.host_cluster(HostOffset::new(end));
-        Self::plan_in(&Space { geometry, used: &checker.counts, old: &checker.own, limit })
+        let (used, old, outside) = (&checker.counts, &checker.own, &checker.beyond);
+        Self::plan_in(&Space { geometry, used, old, outside, limit })
     }
 
     fn plan_in(space: &Space<'_>) -> Result<Self> {
@@ -110,7 +113,7 @@ impl Layout {
     fn find(&self, space: &Space<'_>, count: ClusterCount) -> Result<HostCluster> {
         let mut at = HostCluster::ZERO.next();
         loop {
-            let next = [space.used, space.old, &self.clusters].map(|counts| counts.next_used(at));
+            let next = [space.used, space.old, space.outside, &self.clusters].map(|counts| counts.next_used(at));
             let next = next.into_iter().flatten().min();
             let end = at.checked_add(count).filter(|end| *end <= space.limit);
             let Some(end) = end else { return Err(too_large("there is no room for them")) };
@@ -159,7 +162,8 @@ mod tests {
 
     fn plan(bits: u32, used: &Counts, old: &Counts, limit: u64) -> Result<Layout> {
         let geometry = Geometry::new(bits, 6).expect("valid");
-        Layout::plan_in(&Space { geometry, used, old, limit: HostCluster::new(limit) })
+        let outside = &Counts::default();
+        Layout::plan_in(&Space { geometry, used, old, outside, limit: HostCluster::new(limit) })
     }
 
     proptest! {

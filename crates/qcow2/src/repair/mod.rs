@@ -44,6 +44,8 @@ pub(crate) use fixer::Fixer;
 pub(crate) use image::repair_dirty;
 use layout::Layout;
 
+/// Repairs that follow one another at most.
+const ROUNDS_MAX: usize = 3;
 /// The autoclear features follow the incompatible and the compatible ones, eight bytes each.
 const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
 
@@ -56,6 +58,26 @@ const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
 /// # Errors
 /// When checking was impossible, and those of writing.
 pub(crate) async fn repair(file: &MetaFile, header: &mut Header, fixes: CheckFixes) -> Result<CheckReport> {
+    let mut total = CheckReport::default();
+    for _ in 0..ROUNDS_MAX {
+        let len = file.len();
+        let mut round = repair_once(file, header, fixes).await?;
+        total.messages.append(&mut round.messages);
+        total = CheckReport {
+            corruptions_fixed: total.corruptions_fixed.saturating_add(round.corruptions_fixed),
+            leaks_fixed: total.leaks_fixed.saturating_add(round.leaks_fixed),
+            messages: total.messages,
+            ..round
+        };
+        // In a file that had to grow, something may be inside now that was found outside before.
+        if total.corruptions == 0 || file.len() == len {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+async fn repair_once(file: &MetaFile, header: &mut Header, fixes: CheckFixes) -> Result<CheckReport> {
     let old = header.clone();
     let mut checker = Checker::new(file.node(), &old, fixes);
     checker.count_references().await;

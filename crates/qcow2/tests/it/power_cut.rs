@@ -80,7 +80,7 @@ async fn step(node: &Node, random: &mut Random, model: &mut Model, byte: u8, clu
 }
 
 /// A disk after a power cut: all before the last flush in `log`, and of what follows the entries that `keep` wants.
-fn cut(base: &[u8], log: &[LogEntry], mut keep: impl FnMut() -> bool) -> MemDisk {
+pub(crate) fn cut(base: &[u8], log: &[LogEntry], mut keep: impl FnMut() -> bool) -> MemDisk {
     let flushed = log.iter().rposition(|entry| *entry == LogEntry::Flush).unwrap_or(0);
     let start = LogEntry::Write { offset: 0, data: base.to_vec() };
     let late = log[flushed..].iter().filter(|_| keep());

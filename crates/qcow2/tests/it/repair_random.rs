@@ -5,6 +5,7 @@ use qemu_block::mem::MemDisk;
 use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
 
 use crate::mem::MemBench;
+use crate::power_cut::cut;
 use crate::support::{Bench, block_on, oracle, qemu_io};
 
 /// Cluster size and size of the disk in bytes.
@@ -157,5 +158,51 @@ fn repairs_of_random_damage_are_sound() {
         let whole = base(options);
         failures.extend((first..first + 100).filter_map(|seed| check_one(&whole, seed).err()));
     }
+    assert!(failures.is_empty(), "{} images\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Cuts the power at every write of a repair; tells what is worse afterwards than it has to be.
+fn check_cuts(whole: &[u8], seed: u64) -> Result<(), String> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut bytes = whole.to_vec();
+    let n_changes = 1 + random.below(3);
+    let changes: Vec<String> = (0..n_changes).map(|_| damage(&mut bytes, &mut random)).collect();
+    let bench = bench_with(&bytes);
+    let before = readable(&bench);
+    bench.disk().start_log();
+    if repair(&bench).is_none() {
+        return Ok(());
+    }
+    let log = bench.disk().take_log();
+    let is_cured = is_sound(&bench.check());
+    for len in 0..log.len() {
+        for keeps_all in [true, false] {
+            let cut_off = bench_with(&[]);
+            cut_off.insert("a", cut(&bytes, &log[..len], || keeps_all || random.below(2) == 0));
+            let fail =
+                |what: &str| Err(format!("seed {seed}, {}, cut at {len} of {}: {what}", changes.join(", "), log.len()));
+            let now = readable(&cut_off);
+            if let (Some(before), Some(now)) = (&before, &now) {
+                let changed = before.iter().zip(now).position(|(before, now)| before.is_some() && before != now);
+                if let Some(cluster) = changed {
+                    return fail(&format!("guest cluster {cluster} has changed"));
+                }
+            }
+            if is_cured {
+                repair(&cut_off).expect("opened before");
+                let report = cut_off.check();
+                if !is_sound(&report) {
+                    return fail(&format!("it cannot be repaired any more: {report:?}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn repairs_that_are_cut_off_can_be_made_again() {
+    let whole = base("cluster_size=4k");
+    let failures: Vec<String> = (2000..2040).filter_map(|seed| check_cuts(&whole, seed).err()).collect();
     assert!(failures.is_empty(), "{} images\n{}", failures.len(), failures.join("\n"));
 }
