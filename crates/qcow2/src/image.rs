@@ -53,6 +53,8 @@ pub(crate) struct Image {
     pub(crate) bitmaps: Bitmaps,
     /// Whether the storage has holes where this image has data, so that asking it is worth the time.
     pub(crate) sparse_storage: bool,
+    /// Whether clusters stay reserved when what they hold is given up (`discard-no-unref`).
+    pub(crate) discard_no_unref: bool,
     size: AtomicU64,
     closed: AtomicBool,
     /// Whether the image may still be written.
@@ -68,6 +70,7 @@ impl Image {
             storage,
             encryption,
             cipher,
+            discard_no_unref,
             backing,
             services,
             filename,
@@ -91,6 +94,7 @@ impl Image {
             health,
             has_backing_name: AtomicBool::new(header.backing_name.is_some()),
             sparse_storage,
+            discard_no_unref,
             data: DataStore::new(Arc::clone(&storage), cipher),
             encryption,
             storage,
@@ -218,5 +222,7 @@ pub(crate) struct ImageParts {
     pub(crate) filename: String,
     pub(crate) flags: OpenFlags,
     pub(crate) caches: CacheSizes,
+    /// See [`Image::discard_no_unref`].
+    pub(crate) discard_no_unref: bool,
     pub(crate) sparse_storage: bool,
 }

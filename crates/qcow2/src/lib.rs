@@ -87,15 +87,15 @@
 //! | `compress` | deflate and Zstandard |
 //! | `amend` | changing properties of an image that exists |
 //! | `check`, `repair` | the consistency check, and repairing what it finds |
-//! | `snapshots` | listing them |
+//! | `snapshots` | internal snapshots |
 //! | `bitmaps` | persistent dirty bitmaps: reading, tracking, storing |
 //!
 //! # Supported
 //!
 //! Versions 2 and 3; clusters of 512 bytes to 2 MiB; refcounts of 1 to 64 bits; backing files; compressed clusters, zlib
-//! and zstd; extended L2 entries; preallocation; zero clusters; growing; persistent bitmaps; encryption with LUKS and with
-//! the legacy AES. Images with internal snapshots are read and written. Not supported, and refused: external data files,
-//! shrinking.
+//! and zstd; extended L2 entries; preallocation; zero clusters; growing and shrinking; encryption with LUKS and with the
+//! legacy AES; internal snapshots, which are made, listed, applied, deleted and read; persistent bitmaps. Not supported,
+//! and refused: external data files.
 //!
 //! QEMU: block/qcow2*.c; the format is specified in its docs/interop/qcow2.
 #![forbid(unsafe_code)]

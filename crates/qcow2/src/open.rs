@@ -39,12 +39,18 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
         header.check_file_len(storage.len())?;
     }
     check_policy(&header, request.flags)?;
+    let discard_no_unref = request.options.take_bool("discard-no-unref")?.unwrap_or(false);
+    if discard_no_unref && header.version < Version::V3 {
+        let text = "discard-no-unref is only supported since qcow2 version 3";
+        return Err(BlockError::new(ErrorKind::InvalidArgument, text));
+    }
     let caches = CacheSizes::take(&mut request.options, header.geometry, header.virtual_size)?;
     let (encryption, cipher) = encryption::open(request, &storage, &header).await?;
     Ok(Box::new(ImageParts {
         lazy_refcounts: take_lazy_refcounts(request, &header)?,
         header,
         caches,
+        discard_no_unref,
         sparse_storage: false,
         storage,
         encryption,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use qemu_block::aio::CopySource;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
-use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
+use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
 use qemu_crypto::cipher::SECTOR_BYTES;
 use qemu_util::buf::{IoBuf, IoVec, IoVecMut};
 
@@ -113,6 +113,15 @@ impl DataStore {
     /// Makes the store at least `len` bytes long; what is new reads as zeros, with the space that `mode` wants.
     pub(crate) async fn extend_to(&self, len: u64, mode: PreallocMode) -> Result<()> {
         if self.node.len() >= len { Ok(()) } else { self.node.truncate(len, mode).await }
+    }
+
+    /// Tells the store that a range holds nothing any more, if it was opened to be told. It is a hint: failures do not
+    /// matter.
+    pub(crate) async fn discard(&self, host: HostOffset, len: u64) {
+        let end = host.get().saturating_add(len).min(self.node.len());
+        if self.node.flags().contains(OpenFlags::UNMAP) && host.get() < end {
+            let _hint: Result<()> = self.node.discard(host.get(), end - host.get()).await;
+        }
     }
 
     /// Lets the kernel copy `len` bytes of another file to `place`.

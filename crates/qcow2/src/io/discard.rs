@@ -9,7 +9,7 @@ use crate::format::l2::L2Mapping;
 use crate::image::Image;
 use crate::map::MapRun;
 use crate::meta::Meta;
-use crate::units::GuestCluster;
+use crate::units::{GuestCluster, HostOffset};
 
 impl Image {
     /// Gives up the clusters that lie in the range as a whole. They read as zeros afterwards, except in version 2
@@ -26,23 +26,60 @@ impl Image {
         let _range = self.ranges.lock(start..end, RangeMode::Exclusive).await;
         let (mut at, end) = self.clusters_of(start, end - start);
         while at < end {
-            let mut meta = self.meta.lock().await;
-            at = match self.discard_batch(&mut meta, at, end).await {
-                Ok(at) => at,
-                Err(error) => return Err(self.note_failure(&mut meta, error).await),
-            };
+            let mut kept = Vec::new();
+            {
+                let mut meta = self.meta.lock().await;
+                at = match self.discard_batch(&mut meta, at, end, &mut kept).await {
+                    Ok(at) => at,
+                    Err(error) => return Err(self.note_failure(&mut meta, error).await),
+                };
+            }
+            self.discard_kept(kept).await;
         }
         Ok(())
     }
 
+    /// Lets the file below forget what clusters hold that stay reserved. The caller holds their guest range, so that
+    /// nobody writes to them meanwhile.
+    pub(super) async fn discard_kept(&self, kept: Vec<(HostOffset, u64)>) {
+        for (host, n_clusters) in kept {
+            let discard = self.health.begin_data_write();
+            self.data.discard(host, n_clusters.saturating_mul(self.geo.cluster_size())).await;
+            discard.finish();
+        }
+    }
+
+    /// The clusters of a run that stay reserved when they are given up: where the first one is. Those that a snapshot has,
+    /// too, are not ours to keep.
+    pub(super) fn stays_reserved(&self, run: &MapRun) -> Option<HostOffset> {
+        match run.mapping {
+            L2Mapping::Standard { host, copied: true }
+            | L2Mapping::Zero { host: Some(host), copied: true }
+            | L2Mapping::Mixed { host: Some(host), copied: true, .. } => Some(host).filter(|_| self.discard_no_unref),
+            _ => None,
+        }
+    }
+
     /// Discards as many clusters from `first` on as is worth one hold of the lock; returns the first one that is left.
-    async fn discard_batch(&self, meta: &mut Meta, first: GuestCluster, end: GuestCluster) -> Result<GuestCluster> {
+    async fn discard_batch(
+        &self,
+        meta: &mut Meta,
+        first: GuestCluster,
+        end: GuestCluster,
+        kept: &mut Vec<(HostOffset, u64)>,
+    ) -> Result<GuestCluster> {
         if meta.too_much_released() {
             meta.flush().await?;
         }
         let runs = meta.lookup_batch(first, end).await?;
-        let entry = self.no_data_entry(meta.layout);
+        let (entry, layout, cluster_size) = (self.no_data_entry(meta.layout), meta.layout, self.geo.cluster_size());
         for run in &runs {
+            if let Some(host) = self.stays_reserved(run) {
+                let entry = |i: u64| layout.zero_allocated(HostOffset::new(host.get() + i * cluster_size), true);
+                replace(meta, run.start, run.n_clusters, entry).await?;
+                kept.push((host, run.n_clusters));
+                continue;
+            }
             let nothing_there = match run.mapping {
                 L2Mapping::Unallocated => !self.may_have_backing(),
                 L2Mapping::Zero { host, .. } => host.is_none(),

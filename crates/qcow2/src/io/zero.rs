@@ -51,11 +51,15 @@ impl Image {
     async fn zero_whole(&self, range: Range<u64>, flags: ZeroFlags, change: bool) -> Result<()> {
         let (mut at, end) = self.clusters_of(range.start, range.end - range.start);
         while at < end {
-            let mut meta = self.meta.lock().await;
-            at = match self.zero_batch(&mut meta, at..end, &range, flags, change).await {
-                Ok(at) => at,
-                Err(error) => return Err(self.note_failure(&mut meta, error).await),
-            };
+            let mut kept = Vec::new();
+            {
+                let mut meta = self.meta.lock().await;
+                at = match self.zero_batch(&mut meta, at..end, &range, flags, change, &mut kept).await {
+                    Ok(at) => at,
+                    Err(error) => return Err(self.note_failure(&mut meta, error).await),
+                };
+            }
+            self.discard_kept(kept).await;
         }
         Ok(())
     }
@@ -70,6 +74,7 @@ impl Image {
         range: &Range<u64>,
         flags: ZeroFlags,
         change: bool,
+        kept: &mut Vec<(HostOffset, u64)>,
     ) -> Result<GuestCluster> {
         if meta.too_much_released() {
             meta.flush().await?;
@@ -84,6 +89,9 @@ impl Image {
                 return Err(BlockError::new(ErrorKind::Unsupported, text));
             }
             self.zero_run(meta, run, flags).await?;
+            if flags.contains(ZeroFlags::MAY_UNMAP) {
+                kept.extend(self.stays_reserved(run).map(|host| (host, run.n_clusters)));
+            }
         }
         Ok(runs.last().map_or(clusters.end, MapRun::end))
     }
@@ -109,10 +117,13 @@ impl Image {
 
     /// Replaces the mapping of a run by one that reads as zeros.
     async fn zero_run(&self, meta: &mut Meta, run: &MapRun, flags: ZeroFlags) -> Result<()> {
-        let keep = !flags.contains(ZeroFlags::MAY_UNMAP) && self.version == Version::V3;
+        let may_unmap = flags.contains(ZeroFlags::MAY_UNMAP) && self.stays_reserved(run).is_none();
+        let keep = !may_unmap && self.version == Version::V3;
         let (cluster_size, layout) = (self.geo.cluster_size(), meta.layout);
         match run.mapping {
-            L2Mapping::Standard { host, copied: true } | L2Mapping::Mixed { host: Some(host), copied: true, .. }
+            L2Mapping::Standard { host, copied: true }
+            | L2Mapping::Zero { host: Some(host), copied: true }
+            | L2Mapping::Mixed { host: Some(host), copied: true, .. }
                 if keep =>
             {
                 let entry = |i: u64| layout.zero_allocated(HostOffset::new(host.get() + i * cluster_size), true);
