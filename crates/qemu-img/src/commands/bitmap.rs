@@ -8,9 +8,10 @@ use qemu_block::node::Node;
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{ImageArg, refuse_object};
+use crate::cli::common::ImageArg;
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::number::{SIZE_MAX, parse_number};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
@@ -37,7 +38,7 @@ const OPTIONS: &str = "\
   -F, --source-format FMT     the format of that image
   -f, --format FMT            the image's format; recognised by its content if not given
       --image-opts            the file name is a list of options (driver=...,file.filename=...)
-      --object OBJDEF         not supported yet
+      --object OBJDEF         a secret that options name: secret,id=ID,file=FILE
 
 Several things are done in the order in which they are given.
 ";
@@ -103,6 +104,7 @@ impl Action {
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     bitmap: String,
     actions: Vec<Action>,
     granularity: Option<u64>,
@@ -132,7 +134,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::SourceFormat => arguments.source_format = Some(given.value),
             Id::Format => arguments.image.format = Some(given.value),
             Id::ImageOpts => arguments.image.image_opts = true,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
     arguments.check()?;
@@ -163,7 +165,7 @@ impl Arguments {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(change(&session, &arguments))
 }
 
