@@ -76,14 +76,17 @@ fn a_refused_open_changes_nothing() {
     for (offset, value) in [(72, 1 << 50), (8, 1024)] {
         let good = bench.number_at(offset);
         bench.patch(offset, value);
+        let name = bench.number_at(1024);
         if offset == 8 {
-            bench.patch(16, 3 << 32 | 16);
+            bench.patch(16, 7 << 32 | 16);
+            bench.patch(1024, u64::from_be_bytes(*b"missing\0"));
         }
         let patched = bench.disk().to_vec();
         bench.open("a", OpenFlags::WRITE).expect_err("refused");
         assert!(bench.disk().to_vec() == patched, "nothing is written before the image is accepted");
         bench.patch(offset, good);
         bench.patch(16, 16);
+        bench.patch(1024, name);
     }
     assert!(bench.disk().to_vec() == before);
 }
