@@ -12,7 +12,8 @@ use qemu_block::driver::CreateRequest;
 use qemu_block::error::{BlockError, Result};
 use qemu_block::node::Node;
 use qemu_block::options::Options;
-use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
+use qemu_block::registry::OpenContext;
+use qemu_block::types::{OpenFlags, Perm, PreallocMode, WriteFlags, ZeroFlags};
 use qemu_util::buf::{BufPool, IoBuf, IoVec};
 
 use crate::encryption::NewEncryption;
@@ -46,11 +47,22 @@ pub(crate) async fn create(request: CreateRequest) -> Result<()> {
         None => None,
     };
     // What is left of the options is for the protocol. The file starts empty and grows as it is written.
-    options.set("size", 0u64);
-    context.create_storage(&filename, options).await?;
+    let mut empty = options.clone();
+    empty.set("size", 0u64);
+    context.create_storage(&filename, empty).await?;
     let file = context.open_protocol(&filename, Options::new(), OpenFlags::WRITE | OpenFlags::RESIZE).await?;
-    let writer = Writer { file: &file, layout: &layout, buffers: &context.services().buffers };
-    let written = writer.write_image(header, &settings, encryption.as_ref()).await;
+    let written = async {
+        if let Some(name) = &settings.data_file {
+            create_data_file(&context, name, options, &settings).await?;
+        }
+        let writer = Writer { file: &file, layout: &layout, buffers: &context.services().buffers };
+        let written = writer.write_image(header, &settings, encryption.as_ref()).await;
+        if let (Err(_), Some(name)) = (&written, &settings.data_file) {
+            remove_path(name);
+        }
+        written
+    };
+    let written = written.await;
     let closed = file.close().await;
     let result = written.and(closed);
     if result.is_err() {
@@ -59,11 +71,33 @@ pub(crate) async fn create(request: CreateRequest) -> Result<()> {
     result
 }
 
+/// Creates the file for the guest's data, with the size of the disk.
+async fn create_data_file(context: &OpenContext, name: &str, mut options: Options, settings: &Settings) -> Result<()> {
+    options.set("size", settings.size);
+    if matches!(settings.preallocation, PreallocMode::Falloc | PreallocMode::Full) {
+        options.set("preallocation", settings.preallocation.name());
+    }
+    context.create_storage(name, options).await?;
+    // Whoever has it open, the image file itself for one, must not change its length.
+    let data = context.open_protocol(name, Options::new(), OpenFlags::WRITE | OpenFlags::RESIZE).await?;
+    let locked = data.set_perm(Perm::CONSISTENT_READ | Perm::WRITE | Perm::RESIZE, Perm::all() - Perm::RESIZE).await;
+    let flushed = match locked {
+        Ok(()) => data.flush().await,
+        Err(error) => Err(error),
+    };
+    flushed.and(data.close().await)
+}
+
 /// Removes the regular file that was just created; failing to is no further news to the user.
 fn remove(file: &Arc<Node>) {
-    let is_file = std::fs::metadata(file.filename()).is_ok_and(|found| found.is_file());
-    if file.driver().name() == "file" && is_file {
-        drop(std::fs::remove_file(file.filename()));
+    if file.driver().name() == "file" {
+        remove_path(file.filename());
+    }
+}
+
+fn remove_path(path: &str) {
+    if std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        drop(std::fs::remove_file(path));
     }
 }
 
@@ -91,12 +125,18 @@ fn header(settings: &Settings, layout: &Layout) -> Header {
     if let Some(format) = settings.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
         extensions.push(Extension::backing_format(format));
     }
+    if let Some(name) = &settings.data_file {
+        extensions.push(Extension::data_file(name));
+    }
     let encryption = settings.encryption.as_ref().map(|encryption| encryption.stored(layout.encryption_offset()));
     extensions.extend(encryption.and_then(Encryption::extension));
     if is_v3 {
         extensions.push(Extension::feature_names());
     }
     let mut incompatible = Incompatible::empty();
+    incompatible.set(Incompatible::DATA_FILE, settings.data_file.is_some());
+    let mut autoclear = Autoclear::empty();
+    autoclear.set(Autoclear::DATA_FILE_RAW, settings.data_file_raw);
     incompatible.set(Incompatible::COMPRESSION, settings.compression != CompressionType::Zlib);
     incompatible.set(Incompatible::EXTENDED_L2, layout.geometry.is_extended_l2());
     let mut compatible = Compatible::empty();
@@ -111,7 +151,7 @@ fn header(settings: &Settings, layout: &Layout) -> Header {
         snapshots: TablePlace { offset: HostOffset::ZERO, count: 0 },
         incompatible,
         compatible,
-        autoclear: Autoclear::empty(),
+        autoclear,
         compression: settings.compression,
         header_length: u32::try_from(header_length).expect("headers are short"),
         unknown_fields: Vec::new(),
@@ -143,14 +183,16 @@ impl Writer<'_> {
         }
         self.write_reftable().await?;
         self.write_refblocks().await?;
-        if layout.data_clusters.is_zero() {
+        if layout.mapped_clusters.is_zero() {
             self.grow(layout.l1_end(), PreallocMode::Off).await?;
         } else {
             self.write_l1().await?;
             self.write_l2(settings).await?;
             self.grow(layout.metadata_end(), PreallocMode::Off).await?;
             let data = if preallocation == PreallocMode::Metadata { PreallocMode::Off } else { preallocation };
-            self.grow(layout.end(), data).await?;
+            if !layout.has_data_file {
+                self.grow(layout.end(), data).await?;
+            }
         }
         for (offset, bytes) in encryption.map(NewEncryption::writes).unwrap_or_default() {
             let offset = layout.encryption_offset().get() + offset;
@@ -186,10 +228,11 @@ impl Writer<'_> {
         let layout = self.layout;
         let entries = L2Layout::new(layout.geometry, true);
         let is_noise = settings.encryption.is_some() && settings.version >= Version::V3;
-        // Subclusters are not described here until they are written, so that a backing file shows.
-        let subclusters = Subclusters::NONE;
+        // Subclusters are not described here until they are written, so that a backing file shows. What others write to
+        // a raw data file shows at once.
+        let subclusters = if layout.is_raw { Subclusters::ALL_DATA } else { Subclusters::NONE };
         let store = |index, field: &mut [u8]| {
-            let host = layout.start_of(layout.nth(layout.data, index));
+            let host = layout.data_of(index);
             let entry = if is_noise && !layout.geometry.is_extended_l2() {
                 entries.zero_allocated(host, true)
             } else {
@@ -197,7 +240,7 @@ impl Writer<'_> {
             };
             entries.store(field, entry);
         };
-        self.write_table(layout.l2_tables, layout.data_clusters.get(), entries.entry_bytes(), store).await
+        self.write_table(layout.l2_tables, layout.mapped_clusters.get(), entries.entry_bytes(), store).await
     }
 
     /// Writes a table of entries of `entry_len` bytes, which `store` makes, from the start of a cluster on.

@@ -70,6 +70,17 @@ impl BlockDriver for Qcow2Driver {
     }
 }
 
+/// What a data file is used for when the image is used for `perm`. Data is written past its end as the disk fills.
+fn data_perm(perm: Perm) -> Perm {
+    let wanted = perm & (Perm::CONSISTENT_READ | Perm::WRITE);
+    if wanted.contains(Perm::WRITE) { wanted | Perm::RESIZE } else { wanted }
+}
+
+/// What others may do with a data file meanwhile. Its length is nobody else's business.
+fn data_shared(shared: Perm, flags: OpenFlags) -> Perm {
+    if flags.contains(OpenFlags::FORCE_SHARE) { Perm::all() } else { shared.difference(Perm::RESIZE) }
+}
+
 impl BlockOps for Image {
     fn len(&self) -> u64 {
         self.size()
@@ -92,7 +103,9 @@ impl BlockOps for Image {
         let storage = Edge { name: "file", role: ChildRole::Storage, node: self.storage.clone() };
         let backing =
             self.backing.iter().map(|node| Edge { name: "backing", role: ChildRole::Backing, node: node.clone() });
-        std::iter::once(storage).chain(backing).collect()
+        let data = self.data.external().into_iter();
+        let data = data.map(|node| Edge { name: "data-file", role: ChildRole::Data, node: node.clone() });
+        std::iter::once(storage).chain(data).chain(backing).collect()
     }
 
     fn info(&self) -> IoFuture<'_, DriverInfo> {
@@ -100,8 +113,14 @@ impl BlockOps for Image {
     }
 
     fn set_perm(&self, perm: Perm, shared: Perm) -> IoFuture<'_, ()> {
-        let (perm, shared) = Qcow2Driver.storage_perms(perm, shared, self.flags);
-        Box::pin(self.storage.set_perm(perm, shared))
+        Box::pin(async move {
+            let (storage_perm, storage_shared) = Qcow2Driver.storage_perms(perm, shared, self.flags);
+            self.storage.set_perm(storage_perm, storage_shared).await?;
+            match self.data.external() {
+                Some(data) => data.set_perm(data_perm(perm), data_shared(shared, self.flags)).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn identity(&self) -> Option<FileIdentity> {

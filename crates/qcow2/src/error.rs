@@ -309,6 +309,16 @@ pub enum FormatError {
         /// What is wrong with it.
         flaw: EntryFlaw,
     },
+    /// An entry of an image with an external data file names another place than its own.
+    #[error("{}", data_file_place(*.guest, *.host, *.is_compressed))]
+    DataFilePlace {
+        /// The guest offset of the cluster.
+        guest: u64,
+        /// The host offset that the entry names.
+        host: u64,
+        /// Whether the cluster is compressed, which none can be.
+        is_compressed: bool,
+    },
     /// A refcount does not fit its width or its block.
     #[error("Reference count {value} does not fit at index {index}")]
     RefcountRange {
@@ -326,6 +336,14 @@ pub enum FormatError {
     /// The bytes of a compressed cluster do not decompress to a cluster.
     #[error("Compressed cluster is damaged")]
     Decompress,
+}
+
+fn data_file_place(guest: u64, host: u64, is_compressed: bool) -> String {
+    if is_compressed {
+        format!("Compressed cluster entry found in image with external data file (guest offset: {guest:#x})")
+    } else {
+        format!("External data file host cluster offset {host:#x} does not match guest cluster offset: {guest:#x}")
+    }
 }
 
 impl FormatError {

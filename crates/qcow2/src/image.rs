@@ -13,13 +13,14 @@ use qemu_util::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
 use qemu_util::sync::CoMutex;
 
 use crate::bitmaps::Bitmaps;
+use crate::cache::file::MetaFile;
 use crate::cache::sizes::CacheSizes;
 use crate::encryption::Encryption;
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
 use crate::health::Health;
 use crate::io::crypt::DataCipher;
-use crate::io::data::DataStore;
+use crate::io::data::{DataKind, DataStore};
 use crate::meta::Meta;
 use crate::units::{Geometry, GuestCluster, GuestOffset};
 
@@ -71,6 +72,7 @@ impl Image {
             encryption,
             cipher,
             discard_no_unref,
+            data,
             backing,
             services,
             filename,
@@ -79,7 +81,13 @@ impl Image {
             sparse_storage,
         } = parts;
         let health = Arc::new(Health::default());
-        let mut meta = Meta::new(Arc::clone(&storage), header.clone(), Arc::clone(&health), caches);
+        let data = match (header.has_data_file(), header.is_data_file_raw()) {
+            (false, _) => DataStore::new(Some(Arc::clone(&storage)), DataKind::Image, cipher),
+            (true, false) => DataStore::new(data, DataKind::External, cipher),
+            (true, true) => DataStore::new(data, DataKind::Raw, cipher),
+        };
+        let meta_file = MetaFile::new(Arc::clone(&storage), data.external().cloned(), Arc::clone(&health));
+        let mut meta = Meta::new(meta_file, header.clone(), caches);
         meta.lazy_refcounts = lazy_refcounts;
         Self {
             geo: header.geometry,
@@ -95,7 +103,7 @@ impl Image {
             has_backing_name: AtomicBool::new(header.backing_name.is_some()),
             sparse_storage,
             discard_no_unref,
-            data: DataStore::new(Arc::clone(&storage), cipher),
+            data,
             encryption,
             storage,
             backing,
@@ -159,6 +167,12 @@ impl Image {
         self.geo.guest_start(first).get()..self.geo.guest_start(end).get()
     }
 
+    /// Makes what the nodes below have durable, data before metadata.
+    pub(crate) async fn flush_nodes(&self) -> Result<()> {
+        self.data.flush_external().await?;
+        self.storage.flush().await
+    }
+
     /// Fails when the image was closed.
     pub(crate) fn check_open(&self) -> Result<()> {
         // Ordering: relaxed; closing is ordered with requests by the caller, the flag is a safety net.
@@ -217,6 +231,8 @@ pub(crate) struct ImageParts {
     pub(crate) storage: Arc<Node>,
     pub(crate) encryption: Option<Encryption>,
     pub(crate) cipher: DataCipher,
+    /// The external data file, if there is one and it is wanted.
+    pub(crate) data: Option<Arc<Node>>,
     pub(crate) backing: Option<Arc<Node>>,
     pub(crate) services: Services,
     pub(crate) filename: String,

@@ -29,6 +29,12 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
     if let Some(encryption) = &image.encryption {
         fields.push(("encrypt", encryption.info().await));
     }
+    if header.has_data_file() {
+        if let Some(name) = header.data_file_name().filter(|name| !name.is_empty()) {
+            fields.push(("data-file", InfoValue::Text(name)));
+        }
+        fields.push(("data-file-raw", InfoValue::Bool(header.is_data_file_raw())));
+    }
     if image.version == Version::V3 {
         let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
         fields.push(("corrupt", InfoValue::Bool(corrupt)));

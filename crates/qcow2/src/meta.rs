@@ -3,10 +3,7 @@
 //! The lock is held while tables are looked at and changed, which may include loading or writing back a table, and never
 //! across data I/O. The lock order is: guest ranges ([`RangeLock`](qemu_block::io::RangeLock)), then this lock.
 
-use std::sync::Arc;
-
 use qemu_block::error::Result;
-use qemu_block::node::Node;
 
 use crate::alloc::{AllocState, Releases, Shadow};
 use crate::cache::entry_table::EntryTable;
@@ -18,7 +15,6 @@ use crate::format::header::{Header, Version};
 use crate::format::l1::L1Entry;
 use crate::format::l2::L2Layout;
 use crate::format::refcount::ReftableEntry;
-use crate::health::Health;
 use crate::limits::L1_BYTES_MAX;
 use crate::overlap::{MetadataRegions, Region};
 use crate::snapshots::read_snapshot_table;
@@ -54,8 +50,8 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// The metadata of the image that `storage` holds; no table is read yet.
-    pub(crate) fn new(storage: Arc<Node>, header: Header, health: Arc<Health>, sizes: CacheSizes) -> Self {
+    /// The metadata of the image in `storage`; no table is read yet.
+    pub(crate) fn new(storage: MetaFile, header: Header, sizes: CacheSizes) -> Self {
         let geo = header.geometry;
         let n_reftable_entries = usize::try_from(geo.reftable_entries(header.reftable.count)).expect("at most 8 MiB");
         let zero_flag = header.version == Version::V3;
@@ -65,16 +61,16 @@ impl Meta {
             reftable: EntryTable::new("refcount table", header.reftable.offset, n_reftable_entries),
             refblocks: SliceCache::new("a refcount block", sizes.refblocks),
             regions: MetadataRegions::new(&header, geo),
-            alloc: AllocState::new(&storage, geo),
+            alloc: AllocState::new(storage.node(), geo),
             releases: Releases::default(),
             shadow: None,
             caches: sizes,
             lazy_refcounts: header.version == Version::V3 && header.compatible.contains(Compatible::LAZY_REFCOUNTS),
             set_dirty: false,
             knows_metadata: false,
-            layout: L2Layout::new(geo, zero_flag),
+            layout: L2Layout::new(geo, zero_flag).with_data_file(header.has_data_file()),
             geo,
-            storage: MetaFile::new(storage, health),
+            storage,
             header,
         }
     }

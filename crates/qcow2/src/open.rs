@@ -26,7 +26,14 @@ const AUTOCLEAR_OFFSET: u64 = FEATURES_OFFSET + 16;
 /// `qemu_block`.
 pub(crate) async fn open(request: &mut OpenRequest) -> Result<Box<Image>> {
     let mut parts = Box::pin(prepare(request)).await?;
-    parts.backing = open_backing(request, &parts).await?;
+    parts.data = Box::pin(open_data_file(request, &parts)).await?;
+    parts.backing = match open_backing(request, &parts).await {
+        Ok(backing) => backing,
+        Err(error) => {
+            close_in_vain(parts.data).await;
+            return Err(error);
+        }
+    };
     Box::pin(finish(parts)).await
 }
 
@@ -55,6 +62,7 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
         storage,
         encryption,
         cipher,
+        data: None,
         backing: None,
         services: request.context.services().clone(),
         filename: request.filename.clone(),
@@ -113,6 +121,38 @@ fn take_lazy_refcounts(request: &mut OpenRequest, header: &Header) -> Result<boo
         return Err(BlockError::new(ErrorKind::InvalidArgument, text));
     }
     Ok(lazy)
+}
+
+/// Opens the file that has the guest's data, if it is another one and somebody wants the data.
+async fn open_data_file(request: &mut OpenRequest, parts: &ImageParts) -> Result<Option<Arc<Node>>> {
+    if let Some(name) = request.options.take_str("data-file") {
+        let message = format!("Cannot find device='{name}' nor node-name='{name}'");
+        return Err(BlockError::new(ErrorKind::NotFound, message));
+    }
+    let options = request.options.take_sub("data-file");
+    let header = &parts.header;
+    if request.flags.contains(OpenFlags::NO_IO) {
+        return Ok(None);
+    }
+    if !header.has_data_file() {
+        let message = match (options.is_empty(), header.is_data_file_raw()) {
+            (true, false) => return Ok(None),
+            (false, _) => "'data-file' can only be set for images with an external data file",
+            (true, true) => "data-file-raw requires an external data file",
+        };
+        return Err(BlockError::new(ErrorKind::InvalidArgument, message));
+    }
+    let name = header.data_file_name();
+    let identity = parts.storage.identity();
+    request.context.open_data_file(identity, name.as_deref(), options, request.flags).await.map(Some)
+}
+
+/// Closes what was opened for an image that cannot be.
+async fn close_in_vain(node: Option<Arc<Node>>) {
+    if let Some(node) = node {
+        // Nothing was written, so a failure to close loses nothing.
+        drop(node.close().await);
+    }
 }
 
 async fn open_backing(request: &mut OpenRequest, parts: &ImageParts) -> Result<Option<Arc<Node>>> {

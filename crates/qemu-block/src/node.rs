@@ -25,7 +25,7 @@ pub enum ChildRole {
 /// A named link to a node below. QEMU: `BdrvChild`.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// QEMU's name of the child: `file`, `backing`.
+    /// QEMU's name of the child: `file`, `backing`, `data-file`.
     pub name: &'static str,
     /// What the child is for.
     pub role: ChildRole,
@@ -133,6 +133,11 @@ impl Node {
         self.ops.children()
     }
 
+    /// The child that stores the guest's data: a data file, if there is one, else the storage.
+    pub fn data_child(&self) -> Option<Arc<Node>> {
+        self.child(ChildRole::Data).or_else(|| self.child(ChildRole::Storage))
+    }
+
     /// The child with that role.
     pub fn child(&self, role: ChildRole) -> Option<Arc<Node>> {
         self.children().into_iter().find(|edge| edge.role == role).map(|edge| edge.node)
@@ -151,14 +156,15 @@ impl Node {
         self.ops.info().await
     }
 
-    /// Bytes that the image occupies on the host: its own and those of its storage, not those of backing files.
+    /// Bytes that the image occupies on the host: its own and those of its storage and its data file, not those of
+    /// backing files.
     ///
     /// # Errors
     /// As [`Node::info`].
     pub async fn allocated_bytes(&self) -> Result<Option<u64>> {
         let own = self.info().await?.allocated_bytes;
         let mut total = own;
-        for edge in self.children().into_iter().filter(|edge| edge.role == ChildRole::Storage) {
+        for edge in self.children().into_iter().filter(|edge| edge.role != ChildRole::Backing) {
             if let Some(bytes) = Box::pin(edge.node.allocated_bytes()).await? {
                 total = Some(total.unwrap_or(0) + bytes);
             }

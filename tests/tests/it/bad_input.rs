@@ -190,8 +190,6 @@ fn a_backing_file_that_is_missing_is_an_error_where_it_is_needed() {
 #[test]
 fn features_that_are_not_read_are_refused_by_name() {
     let dir = scratch_with_small_images();
-    let run = fails(dir.path(), "convert -O raw data-file.qcow2 target");
-    assert!(run.stderr.to_lowercase().contains("data file"), "{run}");
     // Bit 40 of the incompatible features means nothing yet.
     let image = dir.path().join("plain.qcow2");
     let features = read_u64(&image, 72) | 1 << 40;

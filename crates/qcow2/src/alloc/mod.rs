@@ -7,6 +7,7 @@
 //! | [`freed`] | remembers runs that became free, so that nothing is scanned twice |
 //! | [`exact`] | reserves runs of an exact length, for tables |
 //! | [`grow`] | makes refcount blocks and larger refcount tables |
+//! | [`data`] | clusters of guest data, which may be in another file |
 //! | [`bytes`] | packs compressed clusters at byte granularity |
 //! | [`release`] | clusters that were dropped and wait until that is durable (rule R13) |
 //! | [`shadow`] | a second view of all counts, for changes that have to become true at once |
@@ -14,6 +15,7 @@
 //! QEMU: block/qcow2-refcount.c.
 
 mod bytes;
+mod data;
 mod exact;
 mod freed;
 mod grow;

@@ -14,12 +14,14 @@ use crate::units::HostOffset;
 #[derive(Clone, Debug)]
 pub(crate) struct MetaFile {
     node: Arc<Node>,
+    /// The file with the data, if it is another one.
+    data: Option<Arc<Node>>,
     health: Arc<Health>,
 }
 
 impl MetaFile {
-    pub(crate) fn new(node: Arc<Node>, health: Arc<Health>) -> Self {
-        Self { node, health }
+    pub(crate) fn new(node: Arc<Node>, data: Option<Arc<Node>>, health: Arc<Health>) -> Self {
+        Self { node, data, health }
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
@@ -63,8 +65,11 @@ impl MetaFile {
         written
     }
 
-    /// A barrier between metadata writes.
+    /// A barrier: what was written before, data included, is durable before what is written next.
     pub(crate) async fn flush(&self) -> Result<()> {
+        if let Some(data) = &self.data {
+            data.flush().await?;
+        }
         self.node.flush().await
     }
 

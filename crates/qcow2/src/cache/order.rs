@@ -9,8 +9,9 @@
 //! | 5 | flush | everything above is durable |
 //! | 6 | counts of dropped clusters go down | nothing on disk refers to them any more: they may be used again |
 //!
-//! A barrier is a flush of the storage node. QEMU keeps dependencies between its two caches instead, in both directions,
-//! and lowers counts at once; it can therefore hand out a cluster that the table on disk still refers to.
+//! A barrier is a flush of the storage node, and of the data file before it if the data is in another one. QEMU keeps
+//! dependencies between its two caches instead, in both directions, and lowers counts at once; it can therefore hand out
+//! a cluster that the table on disk still refers to.
 //!
 //! With lazy refcounts, steps 1 and 2 wait until the cache is full or the image is closed. Before the first mapping of
 //! which refcounts do not know reaches the disk, the header says "dirty", durably; after a power cut the next writer
@@ -113,7 +114,7 @@ impl Image {
     /// As [`Meta::flush`], without the metadata lock while the disk makes things durable.
     pub(crate) async fn flush_metadata(&self) -> Result<()> {
         let mark = self.meta.lock().await.seal().await?;
-        self.storage.flush().await?;
+        self.flush_nodes().await?;
         self.meta.lock().await.apply_releases(mark).await
     }
 

@@ -96,7 +96,9 @@ impl Checker<'_> {
             if entry.is_compressed() || host == HostOffset::ZERO {
                 continue;
             }
-            let refcount = self.stored_refcount(geometry.host_cluster(host));
+            // In another file every cluster is used once.
+            let counted = !self.header.has_data_file();
+            let refcount = if counted { self.stored_refcount(geometry.host_cluster(host)) } else { 1 };
             if (refcount == 1) != entry.is_copied() {
                 self.findings.add(Class::Copied, severity, times, || {
                     format!("{word} OFLAG_COPIED data cluster: l2_entry={raw:x} refcount={refcount}")

@@ -96,7 +96,8 @@ impl<'a> Checker<'a> {
     pub(crate) fn new(file: &'a Node, header: &'a Header, fixes: CheckFixes) -> Self {
         Self {
             header,
-            layout: L2Layout::new(header.geometry, header.version >= Version::V3),
+            layout: L2Layout::new(header.geometry, header.version >= Version::V3)
+                .with_data_file(header.has_data_file()),
             storage: Storage::new(file),
             fixes,
             findings: Findings::default(),

@@ -163,7 +163,8 @@ impl Checker<'_> {
             });
         }
         let host = entry.offset_bits();
-        if host == HostOffset::ZERO {
+        let has_data_file = self.header.has_data_file();
+        if host == HostOffset::ZERO && !(has_data_file && entry.is_copied()) {
             if subclusters.data() != 0 {
                 self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
                     "ERROR: Unallocated cluster has non-zero subcluster allocation map".to_owned()
@@ -190,10 +191,20 @@ impl Checker<'_> {
             report.fragmented_clusters = report.fragmented_clusters.saturating_add(uses.active);
         }
         *contiguous = host.checked_add(geometry.cluster_size());
+        if has_data_file {
+            // Another file has no counts.
+            return;
+        }
         self.count_region(Region::data(host, geometry.cluster_size()), uses.total());
     }
 
     async fn count_compressed(&mut self, index: usize, entry: L2Entry, uses: L1Use) {
+        if self.header.has_data_file() {
+            let raw = entry.raw();
+            return self.findings.add(Class::Mapping, Severity::Corruption, uses.total(), || {
+                format!("ERROR compressed cluster {index} with data file, entry=0x{raw:x}")
+            });
+        }
         // Reserved bits of the offset put the data outside any file, which is reported as such.
         let extent = entry.compressed_extent(self.layout);
         let start = extent.host.get();

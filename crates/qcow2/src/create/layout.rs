@@ -9,7 +9,8 @@ use crate::limits::HOST_OFFSET_END;
 use crate::units::{ClusterCount, Geometry, HostCluster, HostOffset};
 
 /// The layout of a new image: header, refcount table, refcount blocks, L1 table, encryption header, L2 tables, data;
-/// each part follows the one before. The last two are empty without preallocation.
+/// each part follows the one before. The last two are empty without preallocation, and there is no data with an external
+/// data file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) geometry: Geometry,
@@ -24,7 +25,12 @@ pub(super) struct Layout {
     pub(super) encryption_clusters: ClusterCount,
     pub(super) l2_tables: HostCluster,
     pub(super) data: HostCluster,
-    pub(super) data_clusters: ClusterCount,
+    /// Clusters that the L2 tables map.
+    pub(super) mapped_clusters: ClusterCount,
+    /// Whether those are in another file.
+    pub(super) has_data_file: bool,
+    /// Whether that file can be read by itself.
+    pub(super) is_raw: bool,
     pub(super) total: ClusterCount,
 }
 
@@ -45,11 +51,13 @@ impl Layout {
         }
         let l1_entries = geometry.l1_entries_for(settings.size);
         let l1_clusters = geometry.table_clusters(l1_entries);
-        let (l2_clusters, data_clusters) = if settings.preallocation == PreallocMode::Off {
+        let (l2_clusters, mapped_clusters) = if settings.preallocation == PreallocMode::Off {
             (ClusterCount::ZERO, ClusterCount::ZERO)
         } else {
             (ClusterCount::new(l1_entries), geometry.size_to_clusters(settings.size))
         };
+        let has_data_file = settings.data_file.is_some();
+        let data_clusters = if has_data_file { ClusterCount::ZERO } else { mapped_clusters };
         let encryption_len = settings.encryption.as_ref().map_or(0, EncryptionSettings::header_len);
         let encryption_clusters = geometry.size_to_clusters(encryption_len);
         let counted = ClusterCount::ONE.checked_add(l1_clusters)?.checked_add(encryption_clusters)?;
@@ -73,14 +81,17 @@ impl Layout {
             encryption_clusters,
             l2_tables,
             data,
-            data_clusters,
+            mapped_clusters,
+            has_data_file,
+            is_raw: settings.data_file_raw,
             total: data.checked_add(data_clusters)?.clusters_since(HostCluster::ZERO)?,
         })
     }
 
     fn is_within_limits(&self) -> bool {
         let table = u64::from(self.reftable_clusters) <= self.geometry.reftable_clusters_max();
-        table && self.geometry.clusters_to_size(self.total).is_some_and(|end| end <= HOST_OFFSET_END)
+        let mapped = self.geometry.clusters_to_size(self.mapped_clusters).is_some_and(|end| end <= HOST_OFFSET_END);
+        table && mapped && self.geometry.clusters_to_size(self.total).is_some_and(|end| end <= HOST_OFFSET_END)
     }
 
     /// First byte of a cluster.
@@ -91,6 +102,12 @@ impl Layout {
     /// The cluster `index` after the first one of a part of this layout.
     pub(super) fn nth(&self, first: HostCluster, index: u64) -> HostCluster {
         first.checked_add(ClusterCount::new(index)).expect("the layout's clusters are within its total")
+    }
+
+    /// Where the data of the `index`-th guest cluster is.
+    pub(super) fn data_of(&self, index: u64) -> HostOffset {
+        let first = if self.has_data_file { HostCluster::ZERO } else { self.data };
+        self.start_of(self.nth(first, index))
     }
 
     /// What the header says about the start of the L1 table: nothing when there is none.

@@ -50,9 +50,6 @@ pub(crate) const CREATE_OPTIONS: &[CreateOption] = &[
     option("refcount_bits", OptionKind::Number, Some("16"), "Width of a reference count entry in bits"),
 ];
 
-/// Options whose feature is not there yet; any value but "off" asks for it.
-const NOT_IMPLEMENTED: [&str; 2] = ["data_file", "data_file_raw"];
-
 /// What the options ask for, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -63,6 +60,9 @@ pub(super) struct Settings {
     pub(super) preallocation: PreallocMode,
     pub(super) compression: CompressionType,
     pub(super) lazy_refcounts: bool,
+    /// The file for the guest's data, if that is to be another one.
+    pub(super) data_file: Option<String>,
+    pub(super) data_file_raw: bool,
     pub(super) backing: Option<BackingLink>,
     pub(super) encryption: Option<EncryptionSettings>,
 }
@@ -96,16 +96,19 @@ impl Settings {
         let preallocation = take_word(options, "preallocation", "preallocation", PreallocMode::parse)?;
         let compression = take_word(options, "compression_type", "compression-type", parse_compression)?;
         let lazy_refcounts = options.take_bool("lazy_refcounts")?.unwrap_or(false);
+        let data_file = options.take_str("data_file");
+        let data_file_raw = options.take_bool("data_file_raw")?.unwrap_or(false);
         let backing = take_backing(options, context)?;
         let encryption = EncryptionSettings::take(options, context.secrets())?;
-        refuse_what_is_missing(options)?;
         let settings = Self {
             size: size.checked_next_multiple_of(512).unwrap_or(u64::MAX),
             version,
             geometry: geometry(cluster_size, refcount_bits, extended_l2, version)?,
-            preallocation: preallocation.unwrap_or_default(),
+            preallocation: with_all_mapped(preallocation.unwrap_or_default(), data_file_raw),
             compression: compression.unwrap_or(CompressionType::Zlib),
             lazy_refcounts,
+            data_file,
+            data_file_raw,
             backing,
             encryption,
         };
@@ -113,9 +116,26 @@ impl Settings {
         Ok(settings)
     }
 
+    fn check_data_file(&self) -> Result<()> {
+        if self.data_file_raw && self.data_file.is_none() {
+            return Err(invalid("data-file-raw requires data-file"));
+        }
+        if self.data_file_raw && self.backing.is_some() {
+            return Err(invalid("Backing file and data-file-raw cannot be used at the same time"));
+        }
+        if self.version == Version::V2 && self.data_file.is_some() {
+            return Err(invalid(
+                "External data files are only supported with compatibility level 1.1 and above \
+                 (use version=v3 or greater)",
+            ));
+        }
+        Ok(())
+    }
+
     fn check_combinations(&self) -> Result<()> {
         let is_v2 = self.version == Version::V2;
-        if self.preallocation != PreallocMode::Off && self.backing.is_some() && !self.geometry.is_extended_l2() {
+        let is_extended = self.geometry.is_extended_l2();
+        if self.preallocation != PreallocMode::Off && self.backing.is_some() && !is_extended && !self.data_file_raw {
             return Err(invalid(
                 "Backing file and preallocation can only be used at the same time if extended_l2 is on",
             ));
@@ -131,6 +151,7 @@ impl Settings {
                  (use version=v3 or greater)",
             ));
         }
+        self.check_data_file()?;
         if is_v2 && self.compression != CompressionType::Zlib {
             return Err(invalid(
                 "Non-zlib compression type is only supported with compatibility level 1.1 and above \
@@ -144,6 +165,12 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The metadata of an image whose data file can be read by itself has to agree with that file, also where nothing was
+/// written yet.
+fn with_all_mapped(preallocation: PreallocMode, data_file_raw: bool) -> PreallocMode {
+    if data_file_raw && preallocation == PreallocMode::Off { PreallocMode::Metadata } else { preallocation }
 }
 
 fn parse_version(text: &str) -> Result<Version> {
@@ -201,18 +228,6 @@ fn take_backing(options: &mut Options, context: &OpenContext) -> Result<Option<B
         None if format.is_some() => Err(invalid("Backing format cannot be used without backing file")),
         None => Ok(None),
     }
-}
-
-fn refuse_what_is_missing(options: &mut Options) -> Result<()> {
-    for name in NOT_IMPLEMENTED {
-        if let Some(value) = options.take_str(name)
-            && value != "off"
-        {
-            let message = format!("The qcow2 option '{name}' is not supported");
-            return Err(BlockError::new(ErrorKind::Unsupported, message));
-        }
-    }
-    Ok(())
 }
 
 fn invalid(message: impl Into<String>) -> BlockError {

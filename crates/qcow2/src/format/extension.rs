@@ -43,6 +43,12 @@ impl Extension {
         Self { magic: MAGIC_BACKING_FORMAT, data: name.as_bytes().to_vec() }
     }
 
+    /// An extension that names the external data file.
+    #[must_use]
+    pub fn data_file(name: &str) -> Self {
+        Self { magic: MAGIC_DATA_FILE, data: name.as_bytes().to_vec() }
+    }
+
     /// An extension with the names of all feature bits that we know.
     #[must_use]
     pub fn feature_names() -> Self {

@@ -50,7 +50,7 @@ impl Incompatible {
 
 impl Autoclear {
     /// Everything that this driver keeps consistent when it writes; it clears the rest first.
-    pub const MAINTAINED: Self = Self::BITMAPS;
+    pub const MAINTAINED: Self = Self::BITMAPS.union(Self::DATA_FILE_RAW);
 }
 
 /// Which feature word a name belongs to.

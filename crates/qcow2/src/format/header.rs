@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::bitmap::BitmapsExtension;
 use super::encryption::{self, Encryption};
-use super::extension::{self, Extension, MAGIC_BACKING_FORMAT, MAGIC_BITMAPS, MAGIC_FEATURE_NAMES};
+use super::extension::{self, Extension, MAGIC_BACKING_FORMAT, MAGIC_BITMAPS, MAGIC_DATA_FILE, MAGIC_FEATURE_NAMES};
 use super::features::{Autoclear, Compatible, Incompatible, unknown_features};
 use super::subclusters::SUBCLUSTERS;
 use crate::error::{FormatError, TableKind};
@@ -263,6 +263,26 @@ impl Header {
         Some(String::from_utf8_lossy(name).into_owned())
     }
 
+    /// Whether guest data is in another file.
+    #[must_use]
+    pub fn has_data_file(&self) -> bool {
+        self.incompatible.contains(Incompatible::DATA_FILE)
+    }
+
+    /// Whether the other file can be read as a raw image.
+    #[must_use]
+    pub fn is_data_file_raw(&self) -> bool {
+        self.autoclear.contains(Autoclear::DATA_FILE_RAW)
+    }
+
+    /// The data file's name as the image has it; bytes that are not UTF-8 are replaced, which no file's name matches.
+    #[must_use]
+    pub fn data_file_name(&self) -> Option<String> {
+        let name = extension::find(&self.extensions, MAGIC_DATA_FILE)?;
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Puts the data of an extension in the place of what the header has of that type, or removes it.
     ///
     /// A new one goes before the feature names, which are the longest and never change: then what changes from one
@@ -513,9 +533,6 @@ impl<'a> FirstCluster<'a> {
                 unknown,
                 extension::find(&extensions, MAGIC_FEATURE_NAMES).unwrap_or_default(),
             ));
-        }
-        if incompatible.contains(Incompatible::DATA_FILE) {
-            return Err(FormatError::NotImplemented { name: "external data file" });
         }
         Ok(())
     }

@@ -84,6 +84,8 @@ impl CompressedExtent {
 pub struct L2Layout {
     geometry: Geometry,
     zero_flag: bool,
+    /// Whether data is in another file, where clusters can be at offset 0.
+    data_file: bool,
     /// Where the sector count begins in a compressed descriptor: `62 - (cluster_bits - 8)`.
     sectors_shift: u32,
 }
@@ -93,7 +95,19 @@ impl L2Layout {
     #[must_use]
     pub fn new(geometry: Geometry, zero_flag: bool) -> Self {
         let sectors_shift = 70u32.saturating_sub(geometry.cluster_bits());
-        Self { geometry, zero_flag, sectors_shift }
+        Self { geometry, zero_flag, data_file: false, sectors_shift }
+    }
+
+    /// The same layout in an image whose data is in another file, or not.
+    #[must_use]
+    pub fn with_data_file(self, data_file: bool) -> Self {
+        Self { data_file, ..self }
+    }
+
+    /// Whether data is in another file.
+    #[must_use]
+    pub fn has_data_file(self) -> bool {
+        self.data_file
     }
 
     /// The geometry of the image.
@@ -193,10 +207,11 @@ impl L2Entry {
     /// No data at this level.
     pub const UNALLOCATED: Self = Self { descriptor: 0, subclusters: Subclusters::NONE };
 
-    /// A standard cluster at `host`, the start of a cluster below 2^56 and not 0; all of its subclusters have data.
+    /// A standard cluster at `host`, the start of a cluster below 2^56; 0 only if data is in another file. All of its
+    /// subclusters have data.
     #[must_use]
     pub fn standard(host: HostOffset, copied: bool) -> Self {
-        debug_assert!(host.get() != 0 && host.get() & !OFFSET_MASK == 0, "data starts at clusters after the header");
+        debug_assert!(host.get() & !OFFSET_MASK == 0, "data starts at clusters");
         let descriptor = host.get() & OFFSET_MASK | if copied { COPIED } else { 0 };
         Self { descriptor, subclusters: Subclusters::ALL_DATA }
     }
@@ -283,7 +298,8 @@ impl L2Entry {
     /// What the entry means.
     ///
     /// The "copied" bit of compressed clusters, which should be clear, changes nothing about where the data is and is
-    /// left to the consistency check. So is an entry with that bit and no offset, which is unallocated.
+    /// left to the consistency check. So is an entry with that bit and no offset, which is unallocated, unless data is in
+    /// another file: then it is a cluster at offset 0.
     ///
     /// # Errors
     /// When reserved bits are set, the offset of a standard cluster is not aligned, a version 2 image has the zero flag,
@@ -300,8 +316,8 @@ impl L2Entry {
         if !layout.geometry.is_aligned(host) {
             return Err(EntryFlaw::Unaligned);
         }
-        let host = (host != HostOffset::ZERO).then_some(host);
         let copied = self.is_copied();
+        let host = (host != HostOffset::ZERO || (layout.data_file && copied)).then_some(host);
         if layout.geometry.is_extended_l2() {
             return self.decode_subclusters(host, copied);
         }

@@ -13,11 +13,11 @@ impl Image {
     pub(crate) async fn flush_guest(&self) -> Result<()> {
         self.check_open()?;
         if !self.flags.contains(OpenFlags::WRITE) {
-            return self.storage.flush().await;
+            return self.flush_nodes().await;
         }
         if let Err(error) = self.health.check() {
             // Data in clusters that are mapped already can be made durable all the same.
-            self.storage.flush().await?;
+            self.flush_nodes().await?;
             return Err(error);
         }
         self.or_note(self.flush_metadata().await).await
@@ -35,12 +35,13 @@ impl Image {
             return Ok(());
         }
         let result = if self.flags.contains(OpenFlags::WRITE) { self.settle_at_close().await } else { Ok(()) };
+        let data = self.data.close_external().await;
         let storage = self.storage.close().await;
         let backing = match &self.backing {
             Some(backing) => backing.close().await,
             None => Ok(()),
         };
-        result.and(storage).and(backing)
+        result.and(data).and(storage).and(backing)
     }
 
     /// As [`Image::settle_guest`], with the bitmaps. Without those the image is whole, and they are marked as in use.

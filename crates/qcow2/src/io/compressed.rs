@@ -118,6 +118,7 @@ impl Image {
 
     /// Fails when compressed clusters would lay bare what the image is to hide: they are not encrypted.
     fn check_compressible(&self) -> Result<()> {
+        self.check_no_data_file()?;
         if self.data.is_encrypted() {
             let text = "Compression and encryption not supported at the same time";
             return Err(BlockError::new(ErrorKind::Unsupported, text));

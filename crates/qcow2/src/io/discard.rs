@@ -2,6 +2,7 @@
 
 use qemu_block::error::Result;
 use qemu_block::io::RangeMode;
+use qemu_block::types::ZeroFlags;
 
 use super::zero::replace;
 use crate::format::header::Version;
@@ -24,6 +25,7 @@ impl Image {
             return Ok(());
         }
         let _range = self.ranges.lock(start..end, RangeMode::Exclusive).await;
+        self.zero_data_file(start..end.min(self.size()), ZeroFlags::MAY_UNMAP).await?;
         let (mut at, end) = self.clusters_of(start, end - start);
         while at < end {
             let mut kept = Vec::new();

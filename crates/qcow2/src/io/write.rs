@@ -150,7 +150,7 @@ impl Image {
     ) -> Result<()> {
         let Some((mut start, mut left)) = missing else { return Ok(()) };
         while left > 0 {
-            let reserved = match meta.allocate(ClusterCount::new(left)).await {
+            let reserved = match meta.reserve_data(start, ClusterCount::new(left)).await {
                 Ok(reserved) => reserved,
                 Err(error) => {
                     let _leaked = self.unreserve_targets(meta, targets).await;
@@ -196,6 +196,7 @@ impl Image {
         let target_end = target_start + target.n_clusters * self.geo.cluster_size();
         let start = target_start.max(offset);
         let end = target_end.min(offset + len);
+        let target_end = self.data.padding_end(target_end, self.size(), end);
         let place = self.place_of(target).plus(start - target_start);
         let payload = payload.slice(start - offset, end - start);
         match target.kind {
@@ -253,7 +254,7 @@ impl Image {
     async fn unreserve_targets(&self, meta: &mut Meta, targets: &[Target]) -> Result<()> {
         for target in targets.iter().filter(|target| matches!(target.kind, TargetKind::Reserved { .. })) {
             let start = self.geo.host_cluster(target.host);
-            meta.unreserve(Run { start, count: ClusterCount::new(target.n_clusters) }).await?;
+            meta.unreserve_data(Run { start, count: ClusterCount::new(target.n_clusters) }).await?;
         }
         Ok(())
     }
@@ -289,7 +290,7 @@ fn preallocated_target(run: &MapRun) -> Option<Target> {
 fn check_targets(meta: &Meta, targets: &[Target]) -> Result<(), BlockError> {
     for target in targets {
         let len = target.n_clusters.saturating_mul(meta.geo.cluster_size());
-        if let Some(region) = meta.regions.hit(target.host, len, None) {
+        if let Some(region) = meta.metadata_at_data(target.host, len) {
             return Err(overlap_error(region.name(), target.host));
         }
     }

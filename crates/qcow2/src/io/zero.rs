@@ -19,7 +19,12 @@ impl Image {
     pub(crate) async fn write_zeroes_guest(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
         self.check_writable()?;
         let _range = self.ranges.lock(self.cluster_range(offset, len), RangeMode::Exclusive).await;
-        self.zero_clusters(offset, len, flags).await
+        self.zero_data_file(offset..offset + len, flags).await?;
+        match self.zero_clusters(offset, len, flags).await {
+            // What is mapped are zeros now, and so was the rest.
+            Err(error) if self.data.is_raw() && error.kind() == ErrorKind::Unsupported => Ok(()),
+            other => other,
+        }
     }
 
     /// As [`Image::write_zeroes_guest`], for a caller that holds the range exclusively.

@@ -48,7 +48,7 @@ impl Meta {
             }
         }
         for (start, end) in dropped {
-            self.release_bytes(start, end.unwrap_or(HostOffset::new(start.get() + 1)));
+            self.release_data(start, end.unwrap_or(HostOffset::new(start.get() + 1)));
         }
         Ok(n as u64)
     }

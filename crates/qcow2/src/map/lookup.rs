@@ -98,7 +98,9 @@ impl Meta {
                 break;
             }
         }
-        Ok(run.expect("the range is not empty, so its first cluster was looked at"))
+        let run = run.expect("the range is not empty, so its first cluster was looked at");
+        self.check_data_place(&run)?;
+        Ok(run)
     }
 
     /// Looks at the clusters from `at` on that one L2 slice, or a hole in the L1 table, describes; returns the first one

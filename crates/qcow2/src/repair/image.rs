@@ -41,7 +41,7 @@ impl Image {
         let repaired = repair(&file, &mut header, fixes).await;
         // What was in memory is that of before.
         let (lazy_refcounts, caches) = (meta.lazy_refcounts, meta.caches);
-        *meta = Meta::new(Arc::clone(&self.storage), header, Arc::clone(&self.health), caches);
+        *meta = Meta::new(file, header, caches);
         meta.lazy_refcounts = lazy_refcounts;
         change.finish();
         drop(meta);
@@ -57,7 +57,7 @@ impl Image {
 /// `Could not repair dirty image: …`
 pub(crate) async fn repair_dirty(storage: &Arc<qemu_block::node::Node>, header: &mut Header) -> Result<()> {
     let context = "Could not repair dirty image";
-    let file = MetaFile::new(Arc::clone(storage), Arc::new(Health::default()));
+    let file = MetaFile::new(Arc::clone(storage), None, Arc::new(Health::default()));
     let report = repair(&file, header, CheckFixes::All).await.map_err(|error| error.context(context))?;
     if report.check_errors > 0 {
         return Err(BlockError::from_errno(libc::EIO, "Input/output error").context(context));

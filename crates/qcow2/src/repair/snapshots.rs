@@ -1,7 +1,5 @@
 //! Writing the snapshot table anew, with everything that version 3 demands of its entries.
 
-use std::sync::Arc;
-
 use qemu_block::error::Result;
 use qemu_block::options::Options;
 use qemu_util::buf::IoBuf;
@@ -30,7 +28,7 @@ pub(super) async fn rewrite(file: &MetaFile, header: &mut Header) -> Result<()> 
         entry.serialize(index, &mut table)?;
     }
     let caches = CacheSizes::take(&mut Options::new(), header.geometry, header.virtual_size)?;
-    let mut meta = Meta::new(Arc::clone(file.node()), header.clone(), Arc::clone(file.health()), caches);
+    let mut meta = Meta::new(file.clone(), header.clone(), caches);
     // The refcounts are what has just been repaired: they are not to be written late.
     meta.lazy_refcounts = false;
     let count = header.geometry.size_to_clusters(table.len() as u64);

@@ -77,6 +77,10 @@ pub(crate) fn references_in(entries: &[u8], at: HostOffset, layout: L2Layout) ->
         Some(last) if last.end() == start => last.count = ClusterCount::new(last.count.get() + count),
         _ => runs.push(Run { start, count: ClusterCount::new(count) }),
     };
+    if layout.has_data_file() {
+        // Another file has no counts.
+        return Ok(runs);
+    }
     for (index, entry) in layout.entries(entries).enumerate() {
         let mapping = entry.decode(layout).map_err(|flaw| flaw.at(TableKind::L2, at.get(), index, entry.raw()))?;
         if let L2Mapping::Compressed(extent) = mapping {

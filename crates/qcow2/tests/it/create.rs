@@ -64,7 +64,7 @@ fn wrong_options_leave_nothing_behind() {
             "extended_l2=on,compat=0.10,lazy_refcounts=on",
             "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)",
         ),
-        ("data_file=x", "The qcow2 option 'data_file' is not supported"),
+        ("data_file_raw=on", "data-file-raw requires data-file"),
         ("backing_fmt=qcow2", "Backing format cannot be used without backing file"),
     ];
     for (options, message) in cases {

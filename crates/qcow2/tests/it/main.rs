@@ -7,6 +7,7 @@ mod check;
 mod concurrency;
 mod costs;
 mod create;
+mod data_file;
 mod discard;
 mod encryption;
 mod format;

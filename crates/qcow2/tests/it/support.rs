@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use qcow2::Qcow2Driver;
 use qemu_block::aio::Services;
-use qemu_block::error::BlockError;
+use qemu_block::error::{BlockError, Result};
 use qemu_block::node::Node;
 use qemu_block::options::{Options, check_create_options};
 use qemu_block::registry::{OpenContext, OpenSpec, Registry};
@@ -34,7 +34,7 @@ impl Bench {
     }
 
     /// Creates an image; fails with the text that the user would see.
-    pub(crate) fn create(&self, name: &str, options: &str, size: &str) -> Result<(), String> {
+    pub(crate) fn create(&self, name: &str, options: &str, size: &str) -> std::result::Result<(), String> {
         let path = self.path(name);
         let created = (|| {
             let mut options = Options::parse_keyval(options, None)?;
@@ -47,15 +47,25 @@ impl Bench {
     }
 
     /// Opens an image with our driver.
-    pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> Result<Arc<Node>, String> {
+    pub(crate) fn open(&self, name: &str, flags: OpenFlags) -> std::result::Result<Arc<Node>, String> {
         self.open_with(name, flags, "")
     }
 
     /// As [`Bench::open`], with options of the format.
-    pub(crate) fn open_with(&self, name: &str, flags: OpenFlags, options: &str) -> Result<Arc<Node>, String> {
-        let mut spec = OpenSpec::file(self.path(name)).with_driver(Some("qcow2")).with_flags(flags);
-        spec.options = Options::parse_keyval(options, None).map_err(|error| error.chain())?;
-        block_on(self.context.open(spec)).map_err(|error| error.message().to_owned())
+    pub(crate) fn open_with(
+        &self,
+        name: &str,
+        flags: OpenFlags,
+        options: &str,
+    ) -> std::result::Result<Arc<Node>, String> {
+        let options = Options::parse_keyval(options, None).map_err(|error| error.chain())?;
+        self.open_options(name, flags, options).map_err(|error| error.message().to_owned())
+    }
+
+    /// As [`Bench::open`], with options and the whole error.
+    pub(crate) fn open_options(&self, name: &str, flags: OpenFlags, options: Options) -> Result<Arc<Node>> {
+        let spec = OpenSpec { options, ..OpenSpec::file(self.path(name)) };
+        block_on(self.context.open(spec.with_driver(Some("qcow2")).with_flags(flags)))
     }
 
     /// Checks an image with our driver: the counters that are not zero, by the reference's names.

@@ -56,7 +56,7 @@ impl Node {
         if !status.flags.contains(recurse) || status.is_zero() {
             return;
         }
-        let Some(storage) = self.child(ChildRole::Storage) else { return };
+        let Some(storage) = self.data_child() else { return };
         // What the storage knows is a bonus; without it the range is plain data.
         let Ok(below) = storage.block_status(host_offset, status.len).await else { return };
         if below.len == 0 {

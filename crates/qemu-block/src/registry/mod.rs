@@ -6,13 +6,14 @@
 //! | `probe` | guessing a format, and the rule that keeps a guessed raw image raw |
 //! | `spec` | what a caller asks for |
 //! | `common` | the options that every node understands |
-//! | `open`, `backing`, `create` | what [`OpenContext`] does |
+//! | `open`, `backing`, `data_file`, `create` | what [`OpenContext`] does |
 //! | `trail` | loops and depth of chains |
 //! | `nursery` | opens side by side, so that long chains need no deep stack |
 
 mod backing;
 mod common;
 mod create;
+mod data_file;
 mod names;
 mod nursery;
 mod open;

@@ -29,13 +29,13 @@ pub struct OpenContext {
 }
 
 /// A description whose name has been merged into its options, and how it is to be opened.
-struct Plan {
-    filename: Option<String>,
-    driver: Option<String>,
-    options: Options,
-    flags: OpenFlags,
-    perm: Perm,
-    shared: Perm,
+pub(super) struct Plan {
+    pub(super) filename: Option<String>,
+    pub(super) driver: Option<String>,
+    pub(super) options: Options,
+    pub(super) flags: OpenFlags,
+    pub(super) perm: Perm,
+    pub(super) shared: Perm,
 }
 
 impl OpenContext {
@@ -114,7 +114,7 @@ impl OpenContext {
         self.open_leaf(driver, plan).await
     }
 
-    fn find_driver(&self, name: &str) -> Result<Arc<dyn BlockDriver>> {
+    pub(super) fn find_driver(&self, name: &str) -> Result<Arc<dyn BlockDriver>> {
         self.registry.driver(name).ok_or_else(|| invalid(format!("Unknown driver '{}'", shown(name))))
     }
 
@@ -139,7 +139,7 @@ impl OpenContext {
     }
 
     /// Opens a node that has no storage below.
-    async fn open_leaf(&self, driver: Arc<dyn BlockDriver>, mut plan: Plan) -> Result<Arc<Node>> {
+    pub(super) async fn open_leaf(&self, driver: Arc<dyn BlockDriver>, mut plan: Plan) -> Result<Arc<Node>> {
         let by_option = plan.options.take_str("filename");
         let filename = match (plan.filename, by_option) {
             (Some(_), Some(_)) => {
@@ -162,7 +162,7 @@ impl OpenContext {
     }
 
     /// Opens a format node and its storage. Without `driver` the format is probed.
-    async fn open_format(&self, driver: Option<Arc<dyn BlockDriver>>, mut plan: Plan) -> Result<Arc<Node>> {
+    pub(super) async fn open_format(&self, driver: Option<Arc<dyn BlockDriver>>, mut plan: Plan) -> Result<Arc<Node>> {
         let storage = self.open_storage(&mut plan).await?;
         let opened = self.open_over(driver, plan, &storage).await;
         match opened {
@@ -228,7 +228,7 @@ impl OpenContext {
         }
     }
 
-    fn storage_driver(&self, filename: Option<&str>, options: &Options) -> Result<Arc<dyn BlockDriver>> {
+    pub(super) fn storage_driver(&self, filename: Option<&str>, options: &Options) -> Result<Arc<dyn BlockDriver>> {
         match (filename, options.get_str("filename")) {
             (Some(name), _) => self.find_protocol(name, true),
             (None, Some(name)) => self.find_protocol(&name, false),

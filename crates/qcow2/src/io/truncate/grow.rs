@@ -22,7 +22,9 @@ const HEADER_L1_FIELDS: u64 = 36;
 impl Image {
     /// Makes the disk larger.
     pub(super) async fn grow(&self, old: u64, len: u64, prealloc: PreallocMode) -> Result<()> {
+        let prealloc = self.prealloc_mode(prealloc);
         self.grow_step(Growth::Tables, len).await?;
+        self.grow_data_file(old, len, prealloc).await?;
         self.unmap_new_part(old, len).await?;
         self.hide_old_data(old, len, prealloc).await?;
         if prealloc != PreallocMode::Off {

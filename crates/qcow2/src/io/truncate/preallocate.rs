@@ -30,7 +30,7 @@ impl Image {
             let reserved = {
                 let mut meta = self.meta.lock().await;
                 let reserved = match meta.prepare_tables(at, step_end).await {
-                    Ok(()) => meta.allocate(ClusterCount::new(left)).await,
+                    Ok(()) => meta.reserve_data(at, ClusterCount::new(left)).await,
                     Err(error) => Err(error),
                 };
                 match reserved {
@@ -43,7 +43,7 @@ impl Image {
             let Reserved { run, .. } = reserved;
             if let Err(error) = filled {
                 // Nothing refers to the clusters. Should giving them back fail, too, they leak.
-                let _leaked = meta.unreserve(run).await;
+                let _leaked = meta.unreserve_data(run).await;
                 return Err(error);
             }
             let cluster_size = self.geo.cluster_size();
@@ -56,7 +56,7 @@ impl Image {
             if let Err((error, linked)) = meta.link(at, run.count.get(), entry).await {
                 let start = run.start.checked_add(ClusterCount::new(linked)).unwrap_or(run.end());
                 let rest = Run { start, count: ClusterCount::new(run.count.get() - linked) };
-                let _leaked = meta.unreserve(rest).await;
+                let _leaked = meta.unreserve_data(rest).await;
                 return Err(self.note_failure(&mut meta, error).await);
             }
             at = GuestCluster::new(at.get() + run.count.get());
@@ -71,6 +71,10 @@ impl Image {
 
     /// Makes clusters that were reserved read as zeros, with the space that `mode` wants.
     async fn fill_with_zeros(&self, at: GuestCluster, reserved: Reserved, mode: PreallocMode) -> Result<()> {
+        if self.data.is_external() && !self.data.is_encrypted() {
+            // The file grew to its new length before.
+            return Ok(());
+        }
         let Reserved { run, fresh } = reserved;
         let place = Place { host: self.geo.host_start(run.start), guest: self.geo.guest_start(at).get() };
         let len = self.geo.clusters_to_size(run.count).unwrap_or(u64::MAX);

@@ -27,6 +27,9 @@ impl Image {
             self.set_size(len);
             done = meta.unmap_past(len).await;
         }
+        if done.is_ok() {
+            done = self.cut_data_file(len).await;
+        }
         match done {
             Ok(()) => Ok(()),
             Err(error) => Err(self.note_failure(&mut meta, error).await),
