@@ -33,8 +33,9 @@ pub(crate) const ZEROS_BYTES: usize = 64 << 10;
 /// is, but only by those who use just these clusters.
 pub(crate) struct Image {
     pub(crate) geo: Geometry,
-    pub(crate) version: Version,
-    pub(crate) compression: CompressionType,
+    /// Whether the version is 3, not 2.
+    is_v3: AtomicBool,
+    is_zstd: AtomicBool,
     pub(crate) storage: Arc<Node>,
     /// Guest data.
     pub(crate) data: DataStore,
@@ -91,8 +92,8 @@ impl Image {
         meta.lazy_refcounts = lazy_refcounts;
         Self {
             geo: header.geometry,
-            version: header.version,
-            compression: header.compression,
+            is_v3: AtomicBool::new(header.version == Version::V3),
+            is_zstd: AtomicBool::new(header.compression == CompressionType::Zstd),
             meta: CoMutex::new(meta),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
@@ -111,6 +112,28 @@ impl Image {
             filename,
             flags,
         }
+    }
+
+    /// The version of the format.
+    pub(crate) fn version(&self) -> Version {
+        // Ordering: relaxed; who changes it holds the whole disk when that matters.
+        if self.is_v3.load(Ordering::Relaxed) { Version::V3 } else { Version::V2 }
+    }
+
+    pub(crate) fn set_version(&self, version: Version) {
+        // Ordering: relaxed, as in `version`.
+        self.is_v3.store(version == Version::V3, Ordering::Relaxed);
+    }
+
+    /// How clusters are compressed.
+    pub(crate) fn compression(&self) -> CompressionType {
+        // Ordering: relaxed; only an image without compressed clusters changes it, and its user compresses none meanwhile.
+        if self.is_zstd.load(Ordering::Relaxed) { CompressionType::Zstd } else { CompressionType::Zlib }
+    }
+
+    pub(crate) fn set_compression(&self, compression: CompressionType) {
+        // Ordering: relaxed, as in `compression`.
+        self.is_zstd.store(compression == CompressionType::Zstd, Ordering::Relaxed);
     }
 
     /// Size of the virtual disk in bytes.
@@ -202,7 +225,7 @@ impl Image {
         if error.kind() != ErrorKind::Corrupt || !self.health.mark_corrupt() {
             return error;
         }
-        if self.version == Version::V3 {
+        if self.version() == Version::V3 {
             meta.header.incompatible |= Incompatible::CORRUPT;
             let word = IoBuf::copy_of(&meta.header.incompatible.bits().to_be_bytes());
             let marked = match self.storage.write(FEATURES_OFFSET, word.into(), WriteFlags::empty()).await {

@@ -16,16 +16,16 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
     let backing_filename = header.backing_name_text()?.map(str::to_owned);
     let full_backing_filename = backing_filename.as_deref().map(|name| resolve_backing_name(&image.filename, name));
     let snapshots = read_snapshots(&image.storage, header).await?;
-    let mut fields = vec![("compat", InfoValue::Text(compat(image.version).to_owned()))];
-    fields.push(("compression-type", InfoValue::Text(image.compression.name().to_owned())));
-    if image.version == Version::V3 {
+    let mut fields = vec![("compat", InfoValue::Text(compat(header.version).to_owned()))];
+    fields.push(("compression-type", InfoValue::Text(header.compression.name().to_owned())));
+    if header.version == Version::V3 {
         let lazy = header.compatible.contains(Compatible::LAZY_REFCOUNTS);
         fields.push(("lazy-refcounts", InfoValue::Bool(lazy)));
         if let Some(bitmaps) = crate::bitmaps::list(&image.storage, header).await? {
             fields.push(("bitmaps", bitmaps));
         }
     }
-    fields.push(("refcount-bits", InfoValue::Int(u64::from(image.geo.refcount_bits()))));
+    fields.push(("refcount-bits", InfoValue::Int(u64::from(header.geometry.refcount_bits()))));
     if let Some(encryption) = &image.encryption {
         fields.push(("encrypt", encryption.info().await));
     }
@@ -35,7 +35,7 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
         }
         fields.push(("data-file-raw", InfoValue::Bool(header.is_data_file_raw())));
     }
-    if image.version == Version::V3 {
+    if header.version == Version::V3 {
         let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
         fields.push(("corrupt", InfoValue::Bool(corrupt)));
         fields.push(("extended-l2", InfoValue::Bool(image.geo.is_extended_l2())));
@@ -52,7 +52,7 @@ pub(crate) async fn info(image: &Image) -> Result<DriverInfo> {
         allocated_bytes: None,
         // What is not mapped reads as zeros, or as the backing file, which a fresh image has no data from. In version 2,
         // which has no zero flag, space that was allocated in advance decrypts to noise.
-        zero_init: image.encryption.is_none() || image.version == Version::V3,
+        zero_init: image.encryption.is_none() || header.version == Version::V3,
     })
 }
 

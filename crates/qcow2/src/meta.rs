@@ -49,12 +49,16 @@ pub(crate) struct Meta {
     knows_metadata: bool,
 }
 
+/// How the L2 entries of an image with this header are laid out.
+fn layout_of(header: &Header) -> L2Layout {
+    L2Layout::new(header.geometry, header.version == Version::V3).with_data_file(header.has_data_file())
+}
+
 impl Meta {
     /// The metadata of the image in `storage`; no table is read yet.
     pub(crate) fn new(storage: MetaFile, header: Header, sizes: CacheSizes) -> Self {
         let geo = header.geometry;
         let n_reftable_entries = usize::try_from(geo.reftable_entries(header.reftable.count)).expect("at most 8 MiB");
-        let zero_flag = header.version == Version::V3;
         Self {
             l1: EntryTable::new("L1 table", header.l1.offset, header.l1.count as usize),
             l2: SliceCache::new("an L2 table", sizes.l2),
@@ -68,11 +72,17 @@ impl Meta {
             lazy_refcounts: header.version == Version::V3 && header.compatible.contains(Compatible::LAZY_REFCOUNTS),
             set_dirty: false,
             knows_metadata: false,
-            layout: L2Layout::new(geo, zero_flag).with_data_file(header.has_data_file()),
+            layout: layout_of(&header),
             geo,
             storage,
             header,
         }
+    }
+
+    /// Takes over what another version, or counts of another width, change; the header is on disk already.
+    pub(crate) fn adopt_header(&mut self) {
+        self.geo = self.header.geometry;
+        self.layout = layout_of(&self.header);
     }
 
     /// Loads the chunk of the L1 table with entry `index`.

@@ -243,6 +243,15 @@ impl Geometry {
         if self.is_extended_l2() { self.cluster_size() >> SUBCLUSTERS_BITS } else { self.cluster_size() }
     }
 
+    /// The same with counts of another width; none when that is out of range.
+    #[must_use]
+    pub const fn with_refcount_order(self, refcount_order: u32) -> Option<Self> {
+        if REFCOUNT_ORDER_MAX < refcount_order {
+            return None;
+        }
+        Some(Self { refcount_order, refblock_bits: self.cluster_bits + 3 - refcount_order, ..self })
+    }
+
     /// log2 of the cluster size in bytes.
     #[inline]
     #[must_use]

@@ -11,6 +11,7 @@
 //! | [`bytes`] | packs compressed clusters at byte granularity |
 //! | [`release`] | clusters that were dropped and wait until that is durable (rule R13) |
 //! | [`shadow`] | a second view of all counts, for changes that have to become true at once |
+//! | [`width`] | all counts anew, with another width |
 //!
 //! QEMU: block/qcow2-refcount.c.
 
@@ -22,6 +23,7 @@ mod grow;
 mod refcounts;
 mod release;
 mod shadow;
+mod width;
 
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;

@@ -6,12 +6,15 @@
 
 mod backing;
 mod options;
+mod version;
 
 use qemu_block::driver::IoFuture;
 use qemu_block::error::Result;
-use qemu_block::manage::{AmendOps, AmendRequest, BackingLink};
+use qemu_block::manage::{AmendOps, AmendRequest, BackingLink, Progress};
+use qemu_block::types::PreallocMode;
 
-use crate::format::features::Compatible;
+use crate::format::extension::MAGIC_DATA_FILE;
+use crate::format::features::{Autoclear, Compatible};
 use crate::image::Image;
 pub(crate) use options::AMEND_OPTIONS;
 use options::Changes;
@@ -30,14 +33,62 @@ impl Image {
     async fn amend_image(&self, request: AmendRequest) -> Result<()> {
         self.check_writable()?;
         let mut changes = Changes::take(request.options)?;
-        changes.check(&self.meta.lock().await.header)?;
+        let old = self.meta.lock().await.header.clone();
+        changes.check(&old)?;
+        // Some features need version 3, so that comes first, and its opposite last.
+        if changes.version.is_some_and(|version| version > old.version) {
+            self.upgrade().await?;
+        }
         if let Some(change) = changes.key_slots.take() {
             self.amend_key_slots(change, request.force).await?;
         }
+        if let Some(order) = changes.refcount_order {
+            self.change_refcount_order(order, &request.progress).await?;
+        }
+        self.change_header(&changes).await?;
+        if let Some(size) = changes.size {
+            self.truncate_guest(size, PreallocMode::Off).await?;
+        }
+        if changes.version.is_some_and(|version| version < old.version) {
+            self.downgrade().await?;
+        }
+        Ok(())
+    }
+
+    async fn change_refcount_order(&self, order: u32, progress: &Progress) -> Result<()> {
         let mut meta = self.meta.lock().await;
+        let geo = meta.geo.with_refcount_order(order).expect("checked when the options were");
+        if geo == meta.geo {
+            return Ok(());
+        }
+        match meta.change_refcount_width(geo, progress).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.note_failure(&mut meta, error).await),
+        }
+    }
+
+    /// What is a matter of the header alone.
+    async fn change_header(&self, changes: &Changes) -> Result<()> {
+        let mut meta = self.meta.lock().await;
+        let mut new = meta.header.clone();
+        if let Some(name) = &changes.data_file {
+            new.set_extension(MAGIC_DATA_FILE, (!name.is_empty()).then(|| name.clone().into_bytes()));
+        }
+        if let Some(raw) = changes.data_file_raw {
+            new.autoclear.set(Autoclear::DATA_FILE_RAW, raw);
+        }
         if let Some(lazy) = changes.lazy_refcounts {
-            meta.flush().await?;
-            meta.rewrite_header(|header| header.compatible.set(Compatible::LAZY_REFCOUNTS, lazy)).await?;
+            new.compatible.set(Compatible::LAZY_REFCOUNTS, lazy);
+        }
+        if new == meta.header {
+            return Ok(());
+        }
+        meta.flush().await?;
+        meta.keep_promise().await?;
+        new.incompatible = meta.header.incompatible;
+        meta.rewrite_header(|header| *header = new).await?;
+        if let Some(lazy) = changes.lazy_refcounts {
+            meta.lazy_refcounts = lazy;
         }
         Ok(())
     }

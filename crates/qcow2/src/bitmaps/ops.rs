@@ -23,7 +23,7 @@ const DEFAULT_GRANULARITY: std::ops::RangeInclusive<u64> = 4096..=65536;
 
 impl BitmapOps for Image {
     fn is_supported(&self) -> bool {
-        self.version >= Version::V3
+        self.version() >= Version::V3
     }
 
     fn list(&self) -> IoFuture<'_, Vec<BitmapInfo>> {
@@ -131,7 +131,7 @@ impl Image {
 
     fn check_can_store(&self, directory: &Directory, name: &str, granularity_bits: u8) -> Result<()> {
         let unsupported = |text: &str| Err(BlockError::new(ErrorKind::Unsupported, text));
-        if self.version == Version::V2 {
+        if self.version() == Version::V2 {
             return unsupported("Cannot store dirty bitmaps in qcow2 v2 files");
         }
         check_constraints(self.geo, granularity_bits, name.len(), self.size())?;

@@ -49,6 +49,13 @@ impl EntryTable {
         Self { what, offset, n_entries, chunks, dirty: BTreeSet::new(), holes_known }
     }
 
+    /// A table of zeros that nothing has to be read of, and nothing written.
+    pub(crate) fn zeroed(what: &'static str, offset: HostOffset, n_entries: usize) -> Self {
+        let mut table = Self::new(what, offset, n_entries);
+        table.chunks.fill_with(|| Chunk::Zero);
+        table
+    }
+
     /// The same entries at another place and with room for `n_entries`; all of them dirty that are not zero.
     ///
     /// The caller has loaded every chunk.
@@ -63,8 +70,7 @@ impl EntryTable {
         n_entries: usize,
         value_of: impl Fn(usize, u64) -> u64,
     ) -> Self {
-        let mut moved = Self::new(self.what, offset, n_entries);
-        moved.chunks.fill_with(|| Chunk::Zero);
+        let mut moved = Self::zeroed(self.what, offset, n_entries);
         for (index, value) in self.loaded_entries() {
             let value = value_of(index, value);
             if value != 0 {

@@ -74,7 +74,7 @@ impl Image {
 
     /// Decompresses on the worker threads, several clusters a job.
     async fn inflate_all(&self, mut jobs: Vec<Inflate>) -> Result<IoVecMut> {
-        let (kind, cluster_len, pool) = (self.compression, self.geo.cluster_len(), self.services.buffers.clone());
+        let (kind, cluster_len, pool) = (self.compression(), self.geo.cluster_len(), self.services.buffers.clone());
         let mut runs = Vec::new();
         for range in self.job_ranges(jobs.len()).into_iter().rev() {
             let some = jobs.split_off(range.start);
@@ -104,7 +104,7 @@ impl Image {
             let text = "qcow2: compressed writes need whole clusters";
             return Err(BlockError::new(ErrorKind::InvalidArgument, text));
         }
-        let (kind, cluster_len) = (self.compression, self.geo.cluster_len());
+        let (kind, cluster_len) = (self.compression(), self.geo.cluster_len());
         let n_clusters = data.len().div_ceil(cluster_len);
         let runs = self.job_ranges(n_clusters).into_iter().map(|range| {
             let end = data.len().min(range.end * cluster_len);

@@ -21,7 +21,7 @@ impl Image {
         // The last cluster of the disk may be partly outside of it.
         let at_end = offset + len == self.size();
         let end = if at_end { self.cluster_range(offset, len).end } else { self.geo.round_down(offset + len) };
-        if start >= end || (self.version == Version::V2 && self.may_have_backing()) {
+        if start >= end || (self.version() == Version::V2 && self.may_have_backing()) {
             return Ok(());
         }
         let _range = self.ranges.lock(start..end, RangeMode::Exclusive).await;

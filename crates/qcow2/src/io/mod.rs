@@ -12,6 +12,7 @@ mod cow;
 pub(crate) mod crypt;
 pub(crate) mod data;
 mod discard;
+mod expand;
 mod fill;
 mod read;
 mod status;

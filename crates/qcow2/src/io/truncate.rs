@@ -41,7 +41,7 @@ impl Image {
 
     /// Version 2 snapshots do not record their size, so that of the disk must not change.
     fn check_snapshots(&self, meta: &Meta) -> Result<()> {
-        if meta.header.snapshots.count > 0 && self.version == Version::V2 {
+        if meta.header.snapshots.count > 0 && self.version() == Version::V2 {
             let text = "Can't resize a v2 image which has snapshots";
             return Err(BlockError::new(ErrorKind::Unsupported, text));
         }

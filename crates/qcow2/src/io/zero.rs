@@ -103,7 +103,7 @@ impl Image {
 
     /// Whether a mapping can say "zeros" where the backing file has, or could have, data.
     fn can_zero_clusters(&self) -> bool {
-        self.version == Version::V3 || !self.may_have_backing()
+        self.version() == Version::V3 || !self.may_have_backing()
     }
 
     /// Whether the part of a run that lies in `range` (guest bytes) reads as zeros.
@@ -123,7 +123,7 @@ impl Image {
     /// Replaces the mapping of a run by one that reads as zeros.
     async fn zero_run(&self, meta: &mut Meta, run: &MapRun, flags: ZeroFlags) -> Result<()> {
         let may_unmap = flags.contains(ZeroFlags::MAY_UNMAP) && self.stays_reserved(run).is_none();
-        let keep = !may_unmap && self.version == Version::V3;
+        let keep = !may_unmap && self.version() == Version::V3;
         let (cluster_size, layout) = (self.geo.cluster_size(), meta.layout);
         match run.mapping {
             L2Mapping::Standard { host, copied: true }

@@ -66,7 +66,7 @@ impl Image {
 
     /// Whether space that nobody has written shows zeros only if it is marked: what is on the host decrypts to noise.
     fn zeros_need_a_mark(&self) -> bool {
-        self.data.is_encrypted() && self.version == Version::V3
+        self.data.is_encrypted() && self.version() == Version::V3
     }
 
     /// Makes clusters that were reserved read as zeros, with the space that `mode` wants.
