@@ -105,6 +105,20 @@ impl Session {
         self.open_spec(&image.name, image.open_spec(flags)?).await
     }
 
+    /// As [`Session::open_spec`]; the backing file that many links down the chain can be written, too.
+    ///
+    /// # Errors
+    /// `Could not open 'name': …`
+    pub(crate) async fn open_with_writable_backing(
+        &self,
+        name: &str,
+        spec: OpenSpec,
+        depth: u32,
+    ) -> Result<Arc<Node>, Failure> {
+        let opened = self.context.with_writable_backing(depth).open(spec).await;
+        opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error))
+    }
+
     /// Opens what `spec` describes and the user calls `name`; otherwise as [`Session::open_image`].
     ///
     /// # Errors

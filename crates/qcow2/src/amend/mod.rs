@@ -27,6 +27,10 @@ impl AmendOps for Image {
     fn change_backing(&self, backing: Option<BackingLink>) -> IoFuture<'_, ()> {
         Box::pin(self.change_backing_link(backing))
     }
+
+    fn make_empty(&self) -> IoFuture<'_, ()> {
+        Box::pin(self.empty_image())
+    }
 }
 
 impl Image {

@@ -21,6 +21,12 @@ pub trait AmendOps: Send + Sync {
     /// # Errors
     /// When the name does not fit into the image, else those of metadata I/O.
     fn change_backing(&self, backing: Option<BackingLink>) -> IoFuture<'_, ()>;
+
+    /// Gives up all data of the image, so that the disk shows what its backing file has. QEMU: `bdrv_make_empty`.
+    ///
+    /// # Errors
+    /// Those of metadata I/O; then some of the data may be given up already.
+    fn make_empty(&self) -> IoFuture<'_, ()>;
 }
 
 /// What [`AmendOps::amend`] is to do.

@@ -15,7 +15,8 @@ impl OpenContext {
     /// `name` comes from the image and is resolved against `overlay_filename`; an empty one means that `options`, the
     /// user's `backing.*`, say everything. `overlay` identifies the file that holds the name, so that a chain which
     /// leads back to it is found. Without `format` it is probed, as in the reference. `flags` are those of the overlay;
-    /// the backing file is never opened for writing.
+    /// the backing file is opened for writing only
+    /// if [`OpenContext::with_writable_backing`] says so.
     ///
     /// # Errors
     /// Those of opening, below "Could not open backing file".
@@ -28,12 +29,19 @@ impl OpenContext {
         options: Options,
         flags: OpenFlags,
     ) -> Result<Arc<Node>> {
+        let writable = self.opens_backing_writable();
+        let mut flags = flags.for_backing();
+        let mut perm = Perm::CONSISTENT_READ;
+        if writable {
+            flags = flags.difference(OpenFlags::FORCE_SHARE) | OpenFlags::WRITE | OpenFlags::RESIZE;
+            perm |= Perm::WRITE | Perm::RESIZE;
+        }
         let spec = OpenSpec {
             filename: (!name.is_empty()).then(|| resolve_backing_name(overlay_filename, name)),
             driver: format.map(str::to_owned),
             options,
-            flags: flags.for_backing(),
-            perm: Perm::CONSISTENT_READ,
+            flags,
+            perm,
             shared: Perm::all(),
         };
         let opened = async {

@@ -26,6 +26,8 @@ pub struct OpenContext {
     trail: Trail,
     /// Where the opens of this context are driven, as long as an open is under way.
     nursery: NurseryRef,
+    /// How many links down the chain the backing file is that may be written; 0 if none may.
+    writable_backing: u32,
 }
 
 /// A description whose name has been merged into its options, and how it is to be opened.
@@ -41,7 +43,13 @@ pub(super) struct Plan {
 impl OpenContext {
     /// A context in which nothing is being opened yet, without secrets.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, secrets: Arc::default(), trail: Trail::default(), nursery: NurseryRef::new() }
+        Self {
+            registry,
+            secrets: Arc::default(),
+            trail: Trail::default(),
+            nursery: NurseryRef::new(),
+            writable_backing: 0,
+        }
     }
 
     /// The same context with these secrets, which options of encrypted images name.
@@ -53,6 +61,18 @@ impl OpenContext {
     /// Passphrases and the like, by name.
     pub fn secrets(&self) -> &Arc<SecretStore> {
         &self.secrets
+    }
+
+    /// The same for opening an image whose backing file, `depth` links down the chain, is opened for writing and resizing,
+    /// as to commit the image into it.
+    #[must_use]
+    pub fn with_writable_backing(&self, depth: u32) -> Self {
+        Self { writable_backing: depth, ..self.clone() }
+    }
+
+    /// Whether the backing file of the image that is being opened is that one.
+    pub(super) fn opens_backing_writable(&self) -> bool {
+        self.writable_backing != 0 && self.trail.depth() + 1 == self.writable_backing
     }
 
     /// The table of drivers.

@@ -32,6 +32,11 @@ impl Trail {
         Ok(Self { last: Some(Arc::new(step)), depth: self.depth + 1 })
     }
 
+    /// How many steps down this is.
+    pub(super) fn depth(&self) -> u32 {
+        self.depth
+    }
+
     /// Whether that file is already on the way.
     pub(super) fn contains(&self, identity: FileIdentity) -> bool {
         let steps = std::iter::successors(self.last.as_deref(), |step| step.before.as_deref());

@@ -1,13 +1,16 @@
 //! The commands, one module each.
 
+mod amend;
 mod bench;
 mod bitmap;
 mod check;
+mod commit;
 mod convert;
 mod create;
 mod info;
 mod map;
 mod measure;
+mod rebase;
 mod resize;
 mod snapshot;
 
@@ -37,14 +40,17 @@ impl Command {
 
 /// All commands there are, by name.
 pub(crate) const ALL: &[Command] = &[
+    amend::COMMAND,
     bench::COMMAND,
     bitmap::COMMAND,
     check::COMMAND,
+    commit::COMMAND,
     convert::COMMAND,
     create::COMMAND,
     info::COMMAND,
     map::COMMAND,
     measure::COMMAND,
+    rebase::COMMAND,
     resize::COMMAND,
     snapshot::COMMAND,
 ];

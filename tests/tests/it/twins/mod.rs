@@ -6,7 +6,9 @@
 //! `distrust IMAGE BITMAP...` marks bitmaps as in use in both.
 
 mod bitmap;
+mod amend;
 mod check;
+mod commit;
 mod convert;
 mod create;
 mod encryption;
@@ -14,6 +16,7 @@ mod errors;
 mod info;
 mod map;
 mod measure;
+mod rebase;
 mod resize;
 mod snapshot;
 

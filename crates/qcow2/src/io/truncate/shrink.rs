@@ -37,6 +37,19 @@ impl Image {
     }
 }
 
+impl Image {
+    /// Gives up all data, so that the backing file shows. QEMU: `qcow2_make_empty` (block/qcow2.c).
+    pub(crate) async fn empty_image(&self) -> Result<()> {
+        self.check_writable()?;
+        let _disk = self.ranges.lock(0..u64::MAX, RangeMode::Exclusive).await;
+        let mut meta = self.meta.lock().await;
+        match meta.unmap_past(0).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.note_failure(&mut meta, error).await),
+        }
+    }
+}
+
 impl Meta {
     /// Gives up everything that is mapped past a disk of `len` bytes, and the end of the file if nothing is left there.
     async fn unmap_past(&mut self, len: u64) -> Result<()> {

@@ -1,0 +1,169 @@
+//! `qemu-img amend`: changes properties of an image. QEMU: `img_amend` (qemu-img.c)
+
+use qemu_block::error::BlockError;
+use qemu_block::manage::{AmendRequest, Progress as Listener};
+use qemu_block::options::{CreateOption, check_create_options, create_options_help};
+use qemu_block::types::OpenFlags;
+use qemu_util::primitive::Arc;
+
+use super::Command;
+use crate::cli::common::{ImageArg, OptionList, parse_cache, refuse_object};
+use crate::cli::getopt::{Flag, Parser};
+use crate::cli::program;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::progress::Progress;
+use crate::session::Session;
+
+/// The command.
+pub(crate) const COMMAND: Command = Command {
+    name: "amend",
+    summary: "Changes properties of an image.",
+    synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [--force] [-p] [-q] -o OPTIONS FILENAME",
+    run,
+};
+
+const OPTIONS: &str = "\
+  -h, --help             print this text
+  -q, --quiet            print nothing but errors
+  -p, --progress         show progress
+  -o, --options OPTIONS  what to change; 'help' lists the options of the format
+  -f, --format FMT       the image's format; recognised by its content if not given
+      --image-opts       FILENAME is a list of options (driver=...,file.filename=...)
+  -t, --cache CACHE      none, writeback (the default), writethrough, directsync or unsafe
+      --force            allow changes that make data inaccessible
+      --object OBJDEF    not supported yet
+  FILENAME               the image
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Progress,
+    Options,
+    Format,
+    Cache,
+    Force,
+    ImageOpts,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
+    Flag::switch(Id::Progress, Some('p'), &["progress"]),
+    Flag::value(Id::Options, Some('o'), &["options"]),
+    Flag::value(Id::Format, Some('f'), &["format"]),
+    Flag::value(Id::Cache, Some('t'), &["cache"]),
+    Flag::switch(Id::Force, None, &["force"]),
+    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
+    Flag::value(Id::Object, None, &["object"]),
+];
+
+#[derive(Debug, Default)]
+struct Arguments {
+    image: ImageArg,
+    options: OptionList,
+    force: bool,
+    progress: bool,
+    quiet: bool,
+}
+
+/// The arguments; none when the user asks for help.
+fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+    let mut arguments = Arguments::default();
+    let mut cache = None;
+    while let Some(given) = parser.next()? {
+        match given.id {
+            Id::Help => return Ok(None),
+            Id::Quiet => arguments.quiet = true,
+            Id::Progress => arguments.progress = true,
+            Id::Options => arguments.options.add(&given.value)?,
+            Id::Format => arguments.image.format = Some(given.value),
+            Id::Cache => cache = Some(given.value),
+            Id::Force => arguments.force = true,
+            Id::ImageOpts => arguments.image.image_opts = true,
+            Id::Object => return Err(refuse_object(&given.value)),
+        }
+    }
+    if arguments.options.text().is_none() {
+        return Err(Failure::usage(COMMAND.name, "Must specify options (-o)"));
+    }
+    let mut operands = parser.into_operands();
+    let name = operands.pop();
+    let asks_format = arguments.options.asks_for_help() && arguments.image.format.is_some();
+    match name {
+        Some(name) if operands.is_empty() => arguments.image.name = name,
+        None if asks_format => {}
+        _ => return Err(Failure::new("Expecting one image file name")),
+    }
+    arguments.image.check_exclusive("--format")?;
+    let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid cache option: {name}"));
+    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    Ok(Some(arguments))
+}
+
+fn run(words: Vec<String>) -> CommandResult {
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let session = Session::new()?;
+    if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.image.format.as_deref()) {
+        return program::print(&option_help(&session, format)?);
+    }
+    session.block_on(amend(&session, &arguments))
+}
+
+/// What `-o help` prints.
+fn option_help(session: &Session, format: &str) -> Result<String, Failure> {
+    let driver = session.context().registry().driver(format);
+    let driver = driver.ok_or_else(|| Failure::new(format!("Unknown file format '{format}'")))?;
+    let options = amendable(driver.amend_options(), format)?;
+    Ok(format!("Amend options for '{format}':\n{}\n", create_options_help(options).join("\n")))
+}
+
+/// The options of a format that has any.
+fn amendable(options: &'static [CreateOption], format: &str) -> Result<&'static [CreateOption], Failure> {
+    if options.is_empty() {
+        return Err(Failure::new(format!("Format driver '{format}' does not support option amendment")));
+    }
+    Ok(options)
+}
+
+async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
+    let node = session.open_image(&arguments.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
+    let format = node.driver().name();
+    let progress = Arc::new(Progress::new(arguments.progress, arguments.quiet, session.signals().clone()));
+    let work = async {
+        if arguments.options.asks_for_help() {
+            program::print(&option_help(session, format)?)?;
+            return Ok(());
+        }
+        let schema = amendable(node.driver().amend_options(), format)?;
+        let options = arguments.options.parse().and_then(|options| check_create_options(schema, &options));
+        let options = options.map_err(|error| refused(node.driver().create_options(), &error))?;
+        let amending = node.amending().ok_or_else(|| Failure::new("Operation not supported"))?;
+        progress.start();
+        let shown = Arc::clone(&progress);
+        let listener = Listener::new(move |done, total| shown.set(done, total));
+        let amended = amending.amend(AmendRequest { options, force: arguments.force, progress: listener }).await;
+        match &amended {
+            Ok(()) => progress.finish(),
+            Err(_) => progress.abandon(),
+        }
+        amended.map_err(|error| Failure::new(error.chain()))
+    };
+    let worked = work.await;
+    let closed = node.close().await;
+    worked?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    Ok(Outcome::Success)
+}
+
+/// The failure for options that cannot be given; the reference adds a line when they could be, to `create`.
+fn refused(create_options: &[CreateOption], error: &BlockError) -> Failure {
+    let text = error.chain();
+    let name = text.strip_prefix("Invalid parameter '").and_then(|rest| rest.strip_suffix('\''));
+    let is_known = name.is_some_and(|name| create_options.iter().any(|option| option.name == name));
+    let hint = if is_known { "\nThis option is only supported for image creation" } else { "" };
+    Failure::new(format!("{text}{hint}"))
+}

@@ -1,0 +1,208 @@
+//! `qemu-img commit`: writes what an image has into its backing file. QEMU: `img_commit` (qemu-img.c)
+//!
+//! Nothing of the image is given up before the backing file has all of it, durably.
+
+use qemu_block::error::BlockError;
+use qemu_block::io::block_status_above;
+use qemu_block::node::{ChildRole, Node};
+use qemu_block::registry::resolve_backing_name;
+use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
+use qemu_util::primitive::Arc;
+use qemu_util::units::MIB;
+
+use super::Command;
+use crate::cli::common::{ImageArg, one_filename, parse_cache, refuse_object};
+use crate::cli::getopt::{Flag, Parser};
+use crate::cli::program;
+use crate::failure::{CommandResult, Failure, Outcome};
+use crate::output::messages;
+use crate::output::progress::Progress;
+use crate::session::Session;
+
+/// Bytes that are copied at once.
+const STEP: u64 = 2 * MIB;
+
+/// The command.
+pub(crate) const COMMAND: Command = Command {
+    name: "commit",
+    summary: "Writes what an image has into its backing file.",
+    synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [-b BASE] [-d] [-p] [-q] FILENAME",
+    run,
+};
+
+const OPTIONS: &str = "\
+  -h, --help           print this text
+  -q, --quiet          print nothing but errors
+  -p, --progress       show progress
+  -f, --format FMT     the image's format; recognised by its content if not given
+      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
+  -t, --cache CACHE    none, writeback (the default), writethrough, directsync or unsafe
+  -d, --drop           do not empty the image afterwards
+  -b, --base BASE      the image of the backing chain to write into; implies -d
+  -r, --rate RATE      not supported yet
+      --object OBJDEF  not supported yet
+  FILENAME             the image
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Progress,
+    Format,
+    ImageOpts,
+    Cache,
+    Drop,
+    Base,
+    Rate,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::switch(Id::Help, Some('h'), &["help"]),
+    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
+    Flag::switch(Id::Progress, Some('p'), &["progress"]),
+    Flag::value(Id::Format, Some('f'), &["format"]),
+    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
+    Flag::value(Id::Cache, Some('t'), &["cache"]),
+    Flag::switch(Id::Drop, Some('d'), &["drop"]),
+    Flag::value(Id::Base, Some('b'), &["base"]),
+    Flag::value(Id::Rate, Some('r'), &["rate"]),
+    Flag::value(Id::Object, None, &["object"]),
+];
+
+#[derive(Debug, Default)]
+struct Arguments {
+    image: ImageArg,
+    base: Option<String>,
+    keep: bool,
+    progress: bool,
+    quiet: bool,
+}
+
+/// The arguments; none when the user asks for help.
+fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+    let mut arguments = Arguments::default();
+    let mut cache = None;
+    while let Some(given) = parser.next()? {
+        match given.id {
+            Id::Help => return Ok(None),
+            Id::Quiet => arguments.quiet = true,
+            Id::Progress => arguments.progress = true,
+            Id::Format => arguments.image.format = Some(given.value),
+            Id::ImageOpts => arguments.image.image_opts = true,
+            Id::Cache => cache = Some(given.value),
+            Id::Drop => arguments.keep = true,
+            Id::Base => {
+                arguments.base = Some(given.value);
+                arguments.keep = true;
+            }
+            Id::Rate => return Err(Failure::new("Limiting the rate (-r) is not supported yet")),
+            Id::Object => return Err(refuse_object(&given.value)),
+        }
+    }
+    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    arguments.image.check_exclusive("--format")?;
+    let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid cache option: {name}"));
+    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    Ok(Some(arguments))
+}
+
+fn run(words: Vec<String>) -> CommandResult {
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let session = Session::new()?;
+    session.block_on(commit(&session, &arguments))
+}
+
+async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
+    let depth = match &arguments.base {
+        None => 1,
+        Some(base) => depth_of(session, arguments, base).await?,
+    };
+    let spec = arguments.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
+    let node = session.open_with_writable_backing(&arguments.image.name, spec, depth).await?;
+    let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
+    let committed = commit_opened(arguments, &node, depth, &progress).await;
+    let closed = node.close().await;
+    match &committed {
+        Ok(()) => progress.finish(),
+        Err(_) => progress.abandon(),
+    }
+    committed?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    if !arguments.quiet {
+        messages::print("Image committed.\n")?;
+    }
+    Ok(Outcome::Success)
+}
+
+/// How many links down the chain the image is that the user calls `base`.
+async fn depth_of(session: &Session, arguments: &Arguments, base: &str) -> Result<u32, Failure> {
+    let node = session.open_image(&arguments.image, OpenFlags::empty()).await?;
+    let mut found = None;
+    let mut depth = 0;
+    let mut overlay = Arc::clone(&node);
+    while let (None, Some(backing)) = (found, overlay.child(ChildRole::Backing)) {
+        depth += 1;
+        let names = [base.to_owned(), resolve_backing_name(overlay.filename(), base)];
+        if names.iter().any(|name| name == backing.filename()) {
+            found = Some(depth);
+        }
+        overlay = backing;
+    }
+    // It was only read, so a failure to close loses nothing.
+    drop(node.close().await);
+    found.ok_or_else(|| {
+        Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", arguments.image.name))
+    })
+}
+
+async fn commit_opened(
+    arguments: &Arguments,
+    node: &Arc<Node>,
+    depth: u32,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut base = Arc::clone(node);
+    for _ in 0..depth {
+        let backing = base.child(ChildRole::Backing);
+        base = backing.ok_or_else(|| Failure::new("Image does not have a backing file"))?;
+    }
+    progress.start();
+    copy_down(node, &base, progress).await.map_err(|error| Failure::new(error.chain()))?;
+    if arguments.keep {
+        return Ok(());
+    }
+    let Some(amending) = node.amending() else { return Ok(()) };
+    let emptied = amending.make_empty().await;
+    emptied.map_err(|error| Failure::block(format!("Could not empty {}", arguments.image.name), &error))
+}
+
+/// Writes what lies above `base` into it, and makes that durable.
+async fn copy_down(node: &Arc<Node>, base: &Arc<Node>, progress: &Progress) -> Result<(), BlockError> {
+    let size = node.len();
+    if base.len() < size {
+        base.truncate(size, PreallocMode::Off).await?;
+    }
+    let mut offset = 0;
+    while offset < size {
+        progress.set(offset, size);
+        let found = block_status_above(node, Some(base), offset, size - offset).await?;
+        let len = if found.status.len == 0 { size - offset } else { found.status.len };
+        if found.node.is_none() {
+            offset += len;
+            continue;
+        }
+        if found.status.is_zero() {
+            base.write_zeroes(offset, len, ZeroFlags::MAY_UNMAP).await?;
+            offset += len;
+            continue;
+        }
+        let len = len.min(STEP);
+        let data = node.read_bytes(offset, usize::try_from(len).expect("a step")).await?;
+        base.write(offset, data.into(), WriteFlags::empty()).await?;
+        offset += len;
+    }
+    base.flush().await
+}
