@@ -95,7 +95,7 @@
 //! Versions 2 and 3; clusters of 512 bytes to 2 MiB; refcounts of 1 to 64 bits; backing files; compressed clusters, zlib
 //! and zstd; extended L2 entries; guest data in an external data file; preallocation; zero clusters; growing and shrinking;
 //! encryption with LUKS and with the legacy AES; internal snapshots, which are made, listed, applied, deleted and read;
-//! persistent bitmaps; amending, check and repair.
+//! persistent bitmaps; lazy refcounts; amending; repair of damaged images, which dirty ones get before they are written.
 //!
 //! QEMU: block/qcow2*.c; the format is specified in its docs/interop/qcow2.
 #![forbid(unsafe_code)]
