@@ -144,7 +144,7 @@ async fn check(session: &Session, arguments: &Arguments) -> CommandResult {
         return Ok(Outcome::ChecksUnsupported);
     };
     match arguments.output {
-        OutputFormat::Human if arguments.quiet => {}
+        _ if arguments.quiet => {}
         OutputFormat::Human => messages::print(&to_human(&report))?,
         OutputFormat::Json => {
             messages::print(&to_json(&report, &arguments.image.name, node.driver().name()).pretty())?;
