@@ -58,10 +58,20 @@ pub fn subcluster_shapes() -> Vec<Shape> {
     ]
 }
 
+/// The shapes whose refcounts are written when the image is closed, or rebuilt when it was not.
+#[must_use]
+pub fn lazy_shapes() -> Vec<Shape> {
+    vec![
+        Shape::new("512-lazy", "lazy_refcounts=on", 512),
+        Shape::new("4k-lazy", "lazy_refcounts=on", 4 * K).with_mix("4k-lazy-snap", SNAPSHOTS),
+        Shape::new("", "lazy_refcounts=on", 4 * K).with_base("").with_width("4k-lazy-wide", 4),
+    ]
+}
+
 /// All shapes.
 #[must_use]
 pub fn all_shapes() -> Vec<Shape> {
-    [shapes(), concurrent_shapes(), snapshot_shapes(), subcluster_shapes()].concat()
+    [shapes(), concurrent_shapes(), snapshot_shapes(), subcluster_shapes(), lazy_shapes()].concat()
 }
 
 /// The shapes of sessions with several requests at a time.

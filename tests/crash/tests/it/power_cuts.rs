@@ -14,6 +14,7 @@ const STATES_OVER_BASES: u64 = 20_000;
 const STATES_OF_CROWDS: u64 = 20_000;
 const STATES_OF_SUBCLUSTERS: u64 = 16_000;
 const STATES_OF_SNAPSHOTS: u64 = 24_000;
+const STATES_OF_LAZY: u64 = 12_000;
 const STATES_OF_TRIPLES: u64 = 30_000;
 
 const _: () = assert!(
@@ -95,6 +96,11 @@ fn snapshots_survive() {
         ],
         STATES_OF_SNAPSHOTS,
     );
+}
+
+#[test]
+fn lazy_refcounts_survive() {
+    survive_states(&["512-lazy", "4k-lazy-snap", "4k-lazy-wide"], STATES_OF_LAZY);
 }
 
 #[test]

@@ -48,11 +48,11 @@ fn freed_clusters_are_not_used_again_before_that_is_durable() {
     }
 }
 
-/// The reference converts a source that was cut with zeros for what is missing, and succeeds; its check does not see
-/// all cuts either.
+/// The reference converts a source that was cut with zeros for what is missing, and succeeds.
 #[test]
 fn a_source_that_was_cut_anywhere_is_an_error() {
-    for options in ["cluster_size=4k", "cluster_size=512,compat=0.10", "cluster_size=64k"] {
+    let cases = [("cluster_size=4k", 4096), ("cluster_size=512,compat=0.10", 512), ("cluster_size=64k", 64 << 10)];
+    for (options, cluster) in cases {
         let bench = Bench::new();
         make_source(&bench, "source", options);
         bench.insert(IMAGE, MemDisk::growable(0));
@@ -67,7 +67,9 @@ fn a_source_that_was_cut_anywhere_is_an_error() {
                 bench.insert("cut", MemDisk::from_bytes(&whole[..len]));
                 let what = format!("{options}, compressed: {compressed}, cut to {len} of {}", whole.len());
                 assert!(!bench.command("convert -f qcow2 -O raw mem:cut mem:image"), "convert: {what}");
-                assert!(!bench.command("check -q -f qcow2 mem:cut"), "check: {what}");
+                // Data may end inside the file's last cluster, as far as the check is concerned.
+                let is_last_cluster = n_used - len < cluster;
+                assert!(is_last_cluster || !bench.command("check -q -f qcow2 mem:cut"), "check: {what}");
             }
         }
     }
