@@ -9,7 +9,7 @@ use super::observe::Observation;
 use crate::support::Bench;
 
 /// Seconds of processor time that the reference gets for one command; some images keep it busy for ever.
-const SECONDS: u32 = 5;
+const SECONDS: u32 = 10;
 /// Bytes of memory that it gets.
 const MEMORY: u64 = 2 << 30;
 
