@@ -110,6 +110,7 @@ pub(crate) fn observe(case: &Case) -> Observation {
     let (write, wrote) = write(case, before.as_ref());
     note("write", write);
     note("resize", resize(case, before.as_ref()));
+    note("repair", repair(case));
     let opens = Fresh::new(case).open(OpenFlags::empty()).is_ok();
     let reads = opens && !read.contains('!');
     let check_code = before.map_or(1, |report| exit_code(&report));
@@ -349,6 +350,35 @@ fn resize(case: &Case, before: Option<&CheckReport>) -> String {
     let steps = vec![("grow", block_on(node.truncate(new, PreallocMode::Off))), ("close", block_on(node.close()))];
     fresh.assert_bounded("resize", present + (64 << 10));
     finish(case, &fresh, steps, before)
+}
+
+/// What a repair leaves. A second one finds nothing to do, and the file does not grow beyond reason.
+fn repair(case: &Case) -> String {
+    let fresh = Fresh::new(case);
+    let first = match repair_once(case, &fresh) {
+        Ok(report) => report,
+        Err(error) => return describe(&error),
+    };
+    let (old_len, len) = (case.disks()[0].1.len(), fresh.disks[0].len());
+    assert!(len <= old_len + GROWTH_MAX, "{}: the file grew from {old_len} to {len} bytes", case.name);
+    let left = first.corruptions + first.leaks + first.check_errors;
+    if left == 0 {
+        let second = repair_once(case, &fresh).expect("what was repaired can be opened");
+        let found = (second.corruptions_fixed, second.leaks_fixed, second.corruptions, second.leaks);
+        assert_eq!(found, (0, 0, 0, 0), "{}: there is nothing left to repair: {:?}", case.name, second.messages);
+    }
+    let (corruptions, leaks) = (first.corruptions_fixed, first.leaks_fixed);
+    format!("{corruptions} corruptions and {leaks} leaks fixed, {left} left")
+}
+
+fn repair_once(case: &Case, fresh: &Fresh<'_>) -> Result<CheckReport> {
+    let node = fresh.open(OpenFlags::CHECK | OpenFlags::WRITE | OpenFlags::RESIZE)?;
+    let report = block_on(node.check(CheckFixes::All));
+    let closed = block_on(node.close());
+    let report = report?;
+    assert!(report.messages.len() <= MESSAGES_MAX, "{}: {} messages", case.name, report.messages.len());
+    report.messages.iter().for_each(|message| check_text(&case.name, message));
+    closed.map(|()| report)
 }
 
 /// What failed first, and what a check says afterwards.
