@@ -1,7 +1,7 @@
 //! Integration tests of the qcow2 driver: against the reference `qemu-img`, and on disks in memory that fail.
 
-mod bitmaps;
 mod amend;
+mod bitmaps;
 mod caches;
 mod chains;
 mod check;

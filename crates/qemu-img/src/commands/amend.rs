@@ -7,8 +7,9 @@ use qemu_block::types::OpenFlags;
 use qemu_util::primitive::Arc;
 
 use super::Command;
-use crate::cli::common::{ImageArg, OptionList, parse_cache, refuse_object};
+use crate::cli::common::{ImageArg, OptionList, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
@@ -31,7 +32,7 @@ const OPTIONS: &str = "\
       --image-opts       FILENAME is a list of options (driver=...,file.filename=...)
   -t, --cache CACHE      none, writeback (the default), writethrough, directsync or unsafe
       --force            allow changes that make data inaccessible
-      --object OBJDEF    not supported yet
+      --object OBJDEF    a secret that options name: secret,id=ID,file=FILE
   FILENAME               the image
 ";
 
@@ -63,6 +64,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     options: OptionList,
     force: bool,
     progress: bool,
@@ -84,7 +86,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Cache => cache = Some(given.value),
             Id::Force => arguments.force = true,
             Id::ImageOpts => arguments.image.image_opts = true,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
     if arguments.options.text().is_none() {
@@ -106,7 +108,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.image.format.as_deref()) {
         return program::print(&option_help(&session, format)?);
     }

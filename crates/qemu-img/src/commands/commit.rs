@@ -11,8 +11,9 @@ use qemu_util::primitive::Arc;
 use qemu_util::units::MIB;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename, parse_cache, refuse_object};
+use crate::cli::common::{ImageArg, one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
@@ -40,7 +41,7 @@ const OPTIONS: &str = "\
   -d, --drop           do not empty the image afterwards
   -b, --base BASE      the image of the backing chain to write into; implies -d
   -r, --rate RATE      not supported yet
-      --object OBJDEF  not supported yet
+      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
   FILENAME             the image
 ";
 
@@ -74,6 +75,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     base: Option<String>,
     keep: bool,
     progress: bool,
@@ -99,7 +101,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
                 arguments.keep = true;
             }
             Id::Rate => return Err(Failure::new("Limiting the rate (-r) is not supported yet")),
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
     arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
@@ -111,7 +113,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(commit(&session, &arguments))
 }
 

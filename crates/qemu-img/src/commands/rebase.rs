@@ -16,8 +16,9 @@ use qemu_util::units::MIB;
 use qemu_util::zero::is_zero;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename, parse_cache, permissions, refuse_object};
+use crate::cli::common::{ImageArg, one_filename, parse_cache, permissions};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
@@ -50,7 +51,7 @@ const OPTIONS: &str = "\
   -u, --backing-unsafe      change the name only: the disk may show something else afterwards
   -c, --compress            compress what is copied
   -U, --force-share         open the image even if another process is writing to it
-      --object OBJDEF       not supported yet
+      --object OBJDEF       a secret that options name: secret,id=ID,file=FILE
   FILENAME                  the image
 ";
 
@@ -91,6 +92,7 @@ const FLAGS: &[Flag<Id>] = &[
 #[derive(Debug, Default)]
 struct Arguments {
     image: ImageArg,
+    objects: Objects,
     backing: Option<String>,
     backing_format: Option<String>,
     backing_cache: Option<CacheMode>,
@@ -126,7 +128,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Unsafe => arguments.is_unsafe = true,
             Id::Compress => arguments.compress = true,
             Id::ForceShare => arguments.image.force_share = true,
-            Id::Object => return Err(refuse_object(&given.value)),
+            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
     arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
@@ -143,7 +145,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?;
+    let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(rebase(&session, &arguments))
 }
 

@@ -5,8 +5,8 @@
 //! when every command succeeded. Commands that begin with `reference` are run by the reference in both folders, and
 //! `distrust IMAGE BITMAP...` marks bitmaps as in use in both.
 
-mod bitmap;
 mod amend;
+mod bitmap;
 mod check;
 mod commit;
 mod convert;
