@@ -20,28 +20,27 @@
 //!
 //! How often each host cluster is used is counted in refcount blocks, which the refcount table names.
 //!
-//! # Example
+//! # Examples
+//!
+//! Making an image, and writing to it, on the [`AioContext`](qemu_util::aio::AioContext). The image is in memory here;
+//! a path in place of `mem:disk` makes it a file.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
+//! # use std::sync::Arc;
+//! # use qemu_block::{aio::Services, mem::MemDriver};
 //! use qcow2::Qcow2Driver;
-//! use qemu_block::aio::Services;
-//! use qemu_block::mem::MemDriver;
 //! use qemu_block::options::{Options, check_create_options};
 //! use qemu_block::registry::{OpenContext, OpenSpec, Registry};
 //! use qemu_block::types::{CheckFixes, OpenFlags, WriteFlags};
-//! use qemu_util::aio::AioContext;
-//! use qemu_util::buf::IoBuf;
+//! use qemu_util::{aio::AioContext, buf::IoBuf};
 //!
 //! let mut registry = Registry::new(Services::new());
 //! registry.register(Arc::new(Qcow2Driver));
-//! registry.register(Arc::new(MemDriver::new()));
+//! # registry.register(Arc::new(MemDriver::new()));
 //! let context = OpenContext::new(Arc::new(registry));
 //! let work = async {
-//!     let mut options = Options::new();
-//!     options.set("size", 1_u64 << 40);
 //!     let schema = context.create_schema("qcow2", Some("mem:disk"))?;
+//!     let options = Options::parse_keyval("size=1T,cluster_size=4k", None)?;
 //!     context.create("qcow2", "mem:disk", check_create_options(&schema, &options)?).await?;
 //!
 //!     let spec = OpenSpec::file("mem:disk").with_driver(Some("qcow2")).with_flags(OpenFlags::WRITE);
@@ -54,7 +53,44 @@
 //!     // Closing writes the metadata back, and can fail.
 //!     node.close().await
 //! };
-//! # AioContext::new()?.block_on(work)?;
+//! AioContext::new()?.block_on(work)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A snapshot, on tokio: any runtime can drive the futures.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use qcow2::Qcow2Driver;
+//! # use qemu_block::{aio::Services, mem::MemDriver};
+//! # use qemu_block::options::{Options, check_create_options};
+//! # use qemu_block::registry::{OpenContext, OpenSpec, Registry};
+//! use qemu_block::manage::{NewSnapshot, SnapshotSelector};
+//! use qemu_block::types::{CheckFixes, OpenFlags, WriteFlags};
+//! use qemu_util::buf::IoBuf;
+//!
+//! # let mut registry = Registry::new(Services::new());
+//! # registry.register(Arc::new(Qcow2Driver));
+//! # registry.register(Arc::new(MemDriver::new()));
+//! # let context = OpenContext::new(Arc::new(registry));
+//! let work = async {
+//! #   let schema = context.create_schema("qcow2", Some("mem:disk"))?;
+//! #   let options = Options::parse_keyval("size=1M", None)?;
+//! #   context.create("qcow2", "mem:disk", check_create_options(&schema, &options)?).await?;
+//!     let spec = OpenSpec::file("mem:disk").with_driver(Some("qcow2")).with_flags(OpenFlags::WRITE);
+//!     let node = context.open(spec).await?;
+//!     node.write(0, IoBuf::copy_of(b"before").into(), WriteFlags::empty()).await?;
+//!     let snapshots = node.snapshots().expect("qcow2 has them");
+//!     let first = snapshots.create(NewSnapshot { name: "first".to_owned(), ..NewSnapshot::default() }).await?;
+//!     node.write(0, IoBuf::copy_of(b"after!").into(), WriteFlags::empty()).await?;
+//!     snapshots.apply(&SnapshotSelector::Any(first.id)).await?;
+//!     assert_eq!(&node.read_bytes(0, 6).await?[..], b"before");
+//!
+//!     let repaired = node.check(CheckFixes::All).await?;
+//!     assert_eq!((repaired.corruptions, repaired.leaks, repaired.leaks_fixed), (0, 0, 0));
+//!     node.close().await
+//! };
+//! tokio::runtime::Builder::new_current_thread().build()?.block_on(work)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

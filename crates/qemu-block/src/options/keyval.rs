@@ -25,6 +25,21 @@ impl Options {
     /// # Errors
     /// As [`Options::parse_keyval`].
     pub fn parse_keyval_with_switches(text: &str, implied_key: Option<&str>) -> Result<(Self, Vec<String>)> {
+        let (mut options, mut switches) = Self::parse_items(text, implied_key)?;
+        options.take("id");
+        switches.retain(|key| key != "id");
+        Ok((options, switches))
+    }
+
+    /// As [`Options::parse_keyval`] for the definition of an object, where `id` is a key like any other.
+    ///
+    /// # Errors
+    /// As [`Options::parse_keyval`].
+    pub fn parse_object(text: &str, implied_key: Option<&str>) -> Result<Self> {
+        Ok(Self::parse_items(text, implied_key)?.0)
+    }
+
+    fn parse_items(text: &str, implied_key: Option<&str>) -> Result<(Self, Vec<String>)> {
         let mut options = Self::new();
         let mut switches = Vec::new();
         let mut rest = text;
@@ -33,9 +48,6 @@ impl Options {
             let item = next_item(&mut rest, implied_key.take());
             if options.entries.len() >= OPTIONS_MAX {
                 return Err(BlockError::new(ErrorKind::InvalidArgument, "Too many options"));
-            }
-            if item.key == "id" {
-                continue;
             }
             if item.switch {
                 switches.push(item.key.clone());

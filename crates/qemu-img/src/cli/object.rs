@@ -30,7 +30,7 @@ impl Objects {
         let parsed = if definition.starts_with('{') {
             Options::parse_json(definition)
         } else {
-            Options::parse_keyval(definition, Some("qom-type"))
+            Options::parse_object(definition, Some("qom-type"))
         };
         let mut properties = parsed.map_err(|error| Failure::new(error.chain()))?;
         let kind = take_text(&mut properties, "qom-type")?;
