@@ -306,7 +306,7 @@ impl Schedule<'_> {
         match random.below(10) {
             _ if extra == Some(Extra::Snapshot) => self.snapshot(random).await,
             0..4 if extra == Some(Extra::Compress) => {
-                self.compress(offset / cluster * cluster, 2 * cluster, random).await
+                self.compress(offset / cluster * cluster, 2 * cluster, random).await;
             }
             0..4 => self.change(offset, len, false, random).await,
             4 => self.change(offset, len, true, random).await,

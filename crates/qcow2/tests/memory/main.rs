@@ -28,6 +28,7 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 const MEMORY_MAX: usize = 64 << 20;
 
 /// Does `work`, and ends the process if it needs too much.
+#[expect(clippy::print_stderr, reason = "a process that is ended by its allocator can say nothing any more")]
 fn bounded<T>(what: &str, work: impl FnOnce() -> T) -> T {
     // The last line before the end of the process says where it happened.
     eprintln!("{what}");
@@ -62,7 +63,7 @@ fn fragmented() -> MemDisk {
     }
     let disk = image.disk();
     // The file is a hole but for the tables, so it need not be stored.
-    let place = |i: u64| (1 << 40) + ((i * 7919) % CLUSTERS << 21);
+    let place = |i: u64| (1 << 40) + (((i * 7919) % CLUSTERS) << 21);
     let entries: Vec<u8> =
         (0..CLUSTERS).flat_map(|i| if i % 2 == 0 { place(i).to_be_bytes() } else { [0; 8] }).collect();
     disk.write_at(tables, &entries);

@@ -57,13 +57,14 @@ impl Nursery {
         let mut any = false;
         loop {
             let arrived = std::mem::take(&mut *self.arrived.lock());
-            let n_arrived = arrived.len();
+            any |= !arrived.is_empty();
             children.extend(arrived);
             let done = matches!(Pin::new(&mut *children).poll_next(cx), Poll::Ready(Some(())));
-            if n_arrived == 0 && !done {
+            any |= done;
+            // A child that was polled may have handed over another one, which nobody else would ever wake.
+            if !done && self.arrived.lock().is_empty() {
                 return any;
             }
-            any = true;
         }
     }
 
@@ -81,5 +82,57 @@ impl Nursery {
         drop(self);
         let gone = || BlockError::new(ErrorKind::Cancelled, "the open was given up");
         receiver.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+#[cfg(all(test, not(qemu_loom)))]
+mod tests {
+    use futures_util::future::FutureExt;
+
+    use super::*;
+
+    /// A future that lets others go first, once.
+    async fn later() {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Opens `depth` images below one another, each of which waits for I/O before it asks for the next one.
+    fn descend(nursery: Arc<Nursery>, depth: u32) -> Child {
+        Box::pin(async move {
+            later().await;
+            if depth > 0 {
+                let below = descend(Arc::clone(&nursery), depth - 1).map(Ok);
+                nursery.hand_over(below).await.expect("driven to its end");
+            }
+        })
+    }
+
+    #[test]
+    fn who_arrives_while_others_are_polled_is_driven_at_once() {
+        let nursery = Arc::new(Nursery::default());
+        let woken = Arc::new(Wakes::default());
+        let waker = std::task::Waker::from(Arc::clone(&woken));
+        let mut drive = pin!(Arc::clone(&nursery).drive(descend(Arc::clone(&nursery), 50)));
+        // Polled only when it was woken: a hang would be seen as a poll without a wake.
+        while drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            assert!(std::mem::take(&mut *woken.0.lock()), "asleep with work left");
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(Mutex<bool>);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            *self.0.lock() = true;
+        }
     }
 }
