@@ -53,6 +53,8 @@ impl EntryTable {
     pub(crate) fn zeroed(what: &'static str, offset: HostOffset, n_entries: usize) -> Self {
         let mut table = Self::new(what, offset, n_entries);
         table.chunks.fill_with(|| Chunk::Zero);
+        // What the file has there is not this table's content.
+        table.holes_known = true;
         table
     }
 
@@ -161,7 +163,10 @@ impl EntryTable {
                 end / CHUNK_BYTES
             };
             for chunk in at.div_ceil(CHUNK_BYTES)..whole_end {
-                self.chunks[usize::try_from(chunk).expect("a chunk of this table")] = Chunk::Zero;
+                let chunk = &mut self.chunks[usize::try_from(chunk).expect("a chunk of this table")];
+                if matches!(chunk, Chunk::Absent) {
+                    *chunk = Chunk::Zero;
+                }
             }
             at = end;
         }
@@ -244,7 +249,28 @@ impl EntryTable {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use qemu_block::mem::MemDisk;
+    use qemu_block::types::OpenFlags;
+
     use super::*;
+
+    #[test]
+    fn holes_of_the_file_do_not_replace_what_is_in_memory() {
+        let node = MemDisk::new(1 << 20).node(OpenFlags::WRITE);
+        let storage = MetaFile::new(node, None, Arc::default());
+        let old = EntryTable::zeroed("a table", HostOffset::ZERO, CHUNK_ENTRIES);
+        let mut moved = old.moved_to(HostOffset::ZERO, 4 * CHUNK_ENTRIES);
+        let mut fresh = EntryTable::new("a table", HostOffset::ZERO, 4 * CHUNK_ENTRIES);
+        for table in [&mut moved, &mut fresh] {
+            table.put(1, 7);
+            let loaded = Box::pin(table.load(&storage, 3 * CHUNK_ENTRIES)).now_or_never();
+            assert!(loaded.expect("memory is fast").is_ok());
+            assert_eq!(table.entry(1), 7);
+        }
+    }
 
     #[test]
     fn every_chunk_has_a_start() {

@@ -121,7 +121,7 @@ fn bitmaps_are_converted_the_same() {
         bitmap --add plain.qcow2 b1; bitmap --add plain.qcow2 b2; distrust plain.qcow2 b2; convert --bitmaps -O qcow2 plain.qcow2 new
         bitmap --add plain.qcow2 b1; bitmap --add plain.qcow2 b2; distrust plain.qcow2 b1 b2; convert --bitmaps --skip-broken-bitmaps -O qcow2 plain.qcow2 new; reference info new
         bitmap --add plain.qcow2 b1; bitmap --add c2m.qcow2 b1; convert --bitmaps -n -O qcow2 plain.qcow2 c2m.qcow2
-        bitmap --add plain.qcow2 b1; bitmap --add plain.qcow2 b2; convert --bitmaps -n -O qcow2 plain.qcow2 over-long.qcow2; reference info over-long.qcow2
+        bitmap --add plain.qcow2 b1; convert --bitmaps -n -O qcow2 plain.qcow2 over-long.qcow2; reference info over-long.qcow2
         convert --skip-broken-bitmaps -O qcow2 plain.qcow2 new
         convert --bitmaps -O qcow2 plain.qcow2 c2m.qcow2 new
         convert --bitmaps -O qcow2 raw.img new
