@@ -24,6 +24,9 @@ pub struct Case {
     pub prepare: fn(&Bench),
     /// The disks that the command uses and that were prepared, or that it makes.
     pub disks: &'static [&'static str],
+    /// Requests that may fail without the command failing: nothing of the result depends on closing what was only read,
+    /// nor on giving back space.
+    pub spared: &'static [(&'static str, MemOp)],
     /// Whether the result is what it should be after success.
     pub is_done: fn(&Bench) -> Result<(), String>,
     /// Whether what is left after a failure, or when the power goes meanwhile, is what it may be.
@@ -75,7 +78,7 @@ pub fn fail_everywhere(case: &Case, faults: &[Fault]) -> u64 {
     n_points
 }
 
-fn fail_once(case: &Case, name: &str, op: MemOp, when: When, fault: Fault) {
+fn fail_once(case: &Case, name: &'static str, op: MemOp, when: When, fault: Fault) {
     let bench = prepared(case);
     bench.disk(name).control().inject(Some(op), when, fault);
     let succeeded = bench.command(case.line);
@@ -86,7 +89,8 @@ fn fail_once(case: &Case, name: &str, op: MemOp, when: When, fault: Fault) {
     }
     let what = format!("{case:?}: {op:?} of '{name}', {when:?}, {fault:?}");
     // Giving space back is a favour, and so is making zeros without writing them.
-    let matters = !matches!(op, MemOp::Discard | MemOp::Zero);
+    let is_favour = matches!(op, MemOp::Discard | MemOp::Zero);
+    let matters = !is_favour && !case.spared.contains(&(name, op));
     assert!(!(succeeded && fired && matters), "{what}: the exit status says that all is well");
     let judged = if succeeded { (case.is_done)(&bench) } else { (case.is_sound)(&bench) };
     judged.unwrap_or_else(|complaint| panic!("{what}: {complaint}"));
@@ -98,7 +102,18 @@ struct Judge<'c> {
     case: &'c Case,
     /// What is known about disks, by their digests and whether the command had ended.
     known: HashMap<(Vec<u64>, bool), Result<(), String>>,
+    /// Whether the command fails, so that nothing has to be complete after it ended.
+    fails: bool,
     n_states: u64,
+}
+
+impl<'c> Judge<'c> {
+    fn new(case: &'c Case) -> Self {
+        let judge = Self { bench: Bench::new(), case, known: HashMap::new(), fails: false, n_states: 0 };
+        // What is not among the disks of the case is as it was prepared.
+        (case.prepare)(&judge.bench);
+        judge
+    }
 }
 
 impl Visitor for Judge<'_> {
@@ -108,6 +123,7 @@ impl Visitor for Judge<'_> {
 
     fn visit(&mut self, disks: &[MemDisk], place: Place, ended: bool) -> Result<(), String> {
         self.n_states += 1;
+        let ended = ended && !self.fails;
         let key = (disks.iter().map(MemDisk::digest).collect(), ended);
         let (bench, case) = (&self.bench, self.case);
         let verdict = self.known.entry(key).or_insert_with(|| {
@@ -125,18 +141,50 @@ impl Visitor for Judge<'_> {
 /// If the command fails, and at the first state that must not be.
 #[must_use]
 pub fn cut_everywhere(case: &Case) -> u64 {
+    let (start, bench, recorder) = recorded(case);
+    assert!(bench.command(case.line), "{case:?} fails");
+    let mut judge = Judge::new(case);
+    let judged = for_each_state(&start, &recorder.take(), 1, &mut judge);
+    judged.unwrap_or_else(|complaint| panic!("{case:?}: {complaint}"));
+    judge.n_states
+}
+
+/// The prepared disks as they are, and on a bench whose disks are recorded.
+fn recorded(case: &Case) -> (Vec<MemDisk>, Bench, Recorder) {
     let bench = prepared(case);
-    let start: Vec<MemDisk> = case.disks.iter().map(|name| bench.disk(name).fork()).collect();
+    let start = case.disks.iter().map(|name| bench.disk(name).fork()).collect();
     let recorder = Recorder::new();
     for (i, name) in case.disks.iter().enumerate() {
         bench.disk(name).record(&recorder, i);
     }
-    assert!(bench.command(case.line), "{case:?} fails");
-    let mut judge = Judge { bench: Bench::new(), case, known: HashMap::new(), n_states: 0 };
-    // What is not among the disks of the case is as it was prepared.
-    (case.prepare)(&judge.bench);
-    let judged = for_each_state(&start, &recorder.take(), 1, &mut judge);
-    judged.unwrap_or_else(|complaint| panic!("{case:?}: {complaint}"));
+    (start, bench, recorder)
+}
+
+/// Lets each request that changes a disk fail once, and judges all that a power cut could leave then, meanwhile and
+/// after the command gave up; returns how many states that were.
+///
+/// # Panics
+/// At the first state that must not be.
+#[must_use]
+pub fn cut_after_failures(case: &Case, faults: &[Fault]) -> u64 {
+    let bench = prepared(case);
+    assert!(bench.command(case.line), "{case:?} fails without a fault");
+    let mut judge = Judge::new(case);
+    let mut n_points = 0;
+    for name in case.disks {
+        for op in [MemOp::Write, MemOp::Zero, MemOp::Flush, MemOp::Truncate] {
+            for n in 1..=bench.disk(name).control().count(op) {
+                let fault = faults[n_points % faults.len()];
+                let (start, bench, recorder) = recorded(case);
+                bench.disk(name).control().inject(Some(op), When::Nth(n), fault);
+                judge.fails = !bench.command(case.line);
+                let judged = for_each_state(&start, &recorder.take(), 1, &mut judge);
+                let what = || format!("{case:?}: {op:?} of '{name}', the {n}th, {fault:?}");
+                judged.unwrap_or_else(|complaint| panic!("{}: {complaint}", what()));
+                n_points += 1;
+            }
+        }
+    }
     judge.n_states
 }
 

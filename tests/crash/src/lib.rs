@@ -16,6 +16,7 @@
 //! | [`bench`](mod@bench), [`session`], [`look`](mod@look) | disks and nodes; a recorded session; looking at what is left |
 //! | [`states`], [`judge`] | enumerating states, and judging them |
 //! | [`faults`] | sessions in which a request to the disk fails |
+//! | [`chains`] | images over backing files, and what they show, for the command lines |
 //! | [`commands`] | command lines run in this process, with a request to a disk failing, or cut by a power cut |
 //! | [`campaign`] | which sessions there are |
 //! | [`rng`] | randomness from seeds |
@@ -25,6 +26,7 @@
 pub mod action;
 pub mod bench;
 pub mod campaign;
+pub mod chains;
 pub mod commands;
 pub mod executor;
 pub mod faults;

@@ -71,7 +71,8 @@ impl Image {
 
     /// Zeros as many of `clusters` as is worth one hold of the lock; returns the first one that is left.
     ///
-    /// Without `change` all bytes of `range` in them must be zeros already.
+    /// Without `change` all bytes of `range` in them must be zeros already. Clusters behind the end of the backing file
+    /// are, and are made to stay that.
     async fn zero_batch(
         &self,
         meta: &mut Meta,
@@ -86,10 +87,10 @@ impl Image {
         }
         let runs = meta.lookup_batch(clusters.start, clusters.end).await?;
         for run in &runs {
-            if self.shows_zeros(run, range) && (!flags.contains(ZeroFlags::MAY_UNMAP) || holds_nothing(run)) {
+            if self.has_zeros(run, range) && (!flags.contains(ZeroFlags::MAY_UNMAP) || holds_nothing(run)) {
                 continue;
             }
-            if !change {
+            if !change && !self.is_behind_backing(run) {
                 let text = "qcow2: zeros here have to be written";
                 return Err(BlockError::new(ErrorKind::Unsupported, text));
             }
@@ -106,18 +107,29 @@ impl Image {
         self.version() == Version::V3 || !self.may_have_backing()
     }
 
-    /// Whether the part of a run that lies in `range` (guest bytes) reads as zeros.
-    pub(super) fn shows_zeros(&self, run: &MapRun, range: &Range<u64>) -> bool {
+    /// Whether the image itself says that the part of a run that lies in `range` (guest bytes) reads as zeros.
+    ///
+    /// What lies behind the end of the backing file shows zeros, too, but only for as long as that file does not grow and
+    /// no other one takes its place: who writes zeros there wants them to stay.
+    pub(super) fn has_zeros(&self, run: &MapRun, range: &Range<u64>) -> bool {
+        let is_alone = !self.may_have_backing();
         match run.mapping {
             L2Mapping::Zero { .. } => true,
-            L2Mapping::Unallocated => self.backing_len() <= self.geo.guest_start(run.start).get(),
+            L2Mapping::Unallocated => is_alone,
             L2Mapping::Standard { .. } | L2Mapping::Compressed(_) => false,
             L2Mapping::Mixed { .. } => run.stretches(self.geo, range).all(|stretch| match stretch.kind {
                 Subcluster::Data => false,
                 Subcluster::Zero => true,
-                Subcluster::Unallocated => self.backing_len() <= stretch.range.start,
+                Subcluster::Unallocated => is_alone,
             }),
         }
+    }
+
+    /// Whether the whole of a run shows zeros because the backing file ends before it, and can be made to say so.
+    fn is_behind_backing(&self, run: &MapRun) -> bool {
+        matches!(run.mapping, L2Mapping::Unallocated)
+            && self.can_zero_clusters()
+            && self.backing_len() <= self.geo.guest_start(run.start).get()
     }
 
     /// Replaces the mapping of a run by one that reads as zeros.

@@ -47,8 +47,8 @@ impl Image {
             }
         };
         let after = before.with(self.geo.subclusters_in(cluster, range), Subcluster::Zero);
-        // What shows no data and may have a backing file of no length is zeros already.
-        let is_zero = before == after || self.shows_zeros(&run, range);
+        // What shows no data where no backing file is below is zeros already.
+        let is_zero = before == after || self.has_zeros(&run, range);
         let host_after = host.filter(|_| !may_unmap || after.data() != 0);
         if is_zero && host_after == host {
             return Ok(());

@@ -30,11 +30,11 @@ fn is_empty(bench: &Bench) -> Result<(), String> {
 
 fn converting(line: &'static str) -> Case {
     let disks = &["source", IMAGE];
-    Case { line, prepare: source_alone, disks, is_done: shows_source, is_sound: is_refused_or_sound }
+    Case { line, prepare: source_alone, disks, spared: &[], is_done: shows_source, is_sound: is_refused_or_sound }
 }
 
 #[expect(clippy::print_stderr, reason = "what a test has tried belongs into its output")]
-fn survive(cases: &[Case]) {
+pub(crate) fn survive(cases: &[Case]) {
     for case in cases {
         let n_points = fail_everywhere(case, &FAULTS);
         eprintln!("{}: {n_points} points", case.line);
@@ -63,8 +63,14 @@ fn convert_tells_that_an_existing_target_failed() {
 
 #[test]
 fn create_tells_that_the_storage_failed() {
-    let case =
-        |line| Case { line, prepare: nothing, disks: &[IMAGE], is_done: is_empty, is_sound: is_refused_or_sound };
+    let case = |line| Case {
+        line,
+        prepare: nothing,
+        disks: &[IMAGE],
+        spared: &[],
+        is_done: is_empty,
+        is_sound: is_refused_or_sound,
+    };
     survive(&[
         case("create -q -f qcow2 mem:image 96k"),
         case("create -q -f qcow2 -o preallocation=metadata,cluster_size=512 mem:image 96k"),
@@ -94,7 +100,7 @@ fn image_with_snapshot(bench: &Bench) {
 /// Commands that change an image leave what its disk shows alone: before, meanwhile and afterwards.
 fn changing(line: &'static str) -> Case {
     let disks = &[IMAGE];
-    Case { line, prepare: image_with_snapshot, disks, is_done: shows_source, is_sound: shows_source }
+    Case { line, prepare: image_with_snapshot, disks, spared: &[], is_done: shows_source, is_sound: shows_source }
 }
 
 fn changes() -> [Case; 4] {
@@ -117,7 +123,7 @@ fn commands_that_change_an_image_survive_power_cuts() {
 }
 
 #[expect(clippy::print_stderr, reason = "what a test has judged belongs into its output")]
-fn cut(cases: &[Case]) {
+pub(crate) fn cut(cases: &[Case]) {
     for case in cases {
         let n_states = cut_everywhere(case);
         eprintln!("{}: {n_states} states", case.line);

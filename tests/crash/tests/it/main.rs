@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chains;
 mod commands;
 mod faults;
 mod harness;
