@@ -4,6 +4,7 @@
 //! image, from the backing file, and from behind its end.
 
 use std::fs;
+use std::ops::Range;
 
 use qemu_block::node::ChildRole;
 use qemu_block::types::{CheckFixes, OpenFlags, WriteFlags, ZeroFlags};
@@ -32,6 +33,10 @@ type Run = (u64, u64, Tag);
 /// Makes an image of that size with that content; sectors of [`Tag::ZERO`] are written as zeros.
 fn make(bench: &Bench, name: &str, options: &str, size: u64, runs: &[Run]) {
     bench.make("qcow2", name, options, size);
+    write(bench, name, runs);
+}
+
+fn write(bench: &Bench, name: &str, runs: &[Run]) {
     let written = block_on(async {
         let node = bench.open("qcow2", name, OpenFlags::WRITE).await?;
         for (at, n, tag) in runs {
@@ -45,6 +50,18 @@ fn make(bench: &Bench, name: &str, options: &str, size: u64, runs: &[Run]) {
         node.close().await
     });
     written.unwrap_or_else(|error| panic!("{name} is written: {}", error.chain()));
+}
+
+/// Writes to the image what it has already.
+pub fn write_image_again(bench: &Bench) {
+    write(bench, IMAGE, &image_runs()[..1]);
+}
+
+/// What [`write_image_again`] writes to: clusters of 4 KiB, by the bytes in them.
+#[must_use]
+pub fn written_ranges() -> Vec<Range<u64>> {
+    let (at, n, _) = image_runs()[0];
+    std::iter::once(at * SECTOR / 4096 * 4096..((at + n) * SECTOR).next_multiple_of(4096)).collect()
 }
 
 fn base_runs() -> [Run; 2] {
@@ -75,6 +92,13 @@ pub fn make_coarse_chain(bench: &Bench) {
 pub fn make_old_chain(bench: &Bench) {
     make_chain(bench);
     let options = "cluster_size=4k,compat=0.10,backing_file=mem:base,backing_fmt=qcow2";
+    make(bench, IMAGE, options, DISK_BYTES, &image_runs());
+}
+
+/// As [`make_chain`], with an image whose counts may be late.
+pub fn make_lazy_chain(bench: &Bench) {
+    make_chain(bench);
+    let options = "cluster_size=4k,lazy_refcounts=on,backing_file=mem:base,backing_fmt=qcow2";
     make(bench, IMAGE, options, DISK_BYTES, &image_runs());
 }
 

@@ -9,3 +9,4 @@ mod faults;
 mod harness;
 mod power_cuts;
 mod reference_defects;
+mod upkeep;
