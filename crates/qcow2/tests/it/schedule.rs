@@ -25,7 +25,7 @@ struct Ready {
 
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
-        self.flag.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::Release);
         self.executor.unpark();
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn run(
     let ready = || Arc::new(Ready { flag: AtomicBool::new(true), executor: std::thread::current() });
     let mut tasks: Vec<(Task<'_>, Arc<Ready>)> = tasks.into_iter().map(|task| (task, ready())).collect();
     while !tasks.is_empty() {
-        let can_go_on: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].1.flag.load(Ordering::SeqCst)).collect();
+        let can_go_on: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].1.flag.load(Ordering::Acquire)).collect();
         if can_go_on.is_empty() && others == Others::Some {
             std::thread::park();
             continue;
@@ -60,7 +60,7 @@ pub(crate) fn run(
         before_step(random);
         let at = can_go_on[random.index(can_go_on.len())];
         let (task, ready) = &mut tasks[at];
-        ready.flag.store(false, Ordering::SeqCst);
+        ready.flag.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(ready));
         if let Poll::Ready(()) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
             drop(tasks.swap_remove(at));
