@@ -84,7 +84,7 @@ fn without_chance(line: &str, is_changed: bool) -> String {
     let mut chance = vec!["disk size: ", "\"actual-size\": ", "uuid: ", "\"uuid\": ", "iters: ", "iters\": "];
     if is_changed {
         // The last one is the file's, below the image's own.
-        chance.extend(["file length: ", "Image end offset: ", "                    \"virtual-size\": "]);
+        chance.extend(["file length: ", "Image end offset: ", "                \"virtual-size\": "]);
     }
     for label in chance {
         if let Some((before, value)) = line.split_once(label) {
