@@ -4,14 +4,15 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::thread;
 
 use qemu_block::driver::BlockDriver;
 use qemu_util::primitive::{Arc, Mutex};
 
 use crate::cli::program;
-use crate::failure::{CommandResult, Failure, Outcome};
+use crate::failure::{Code, CommandResult, Failure, Outcome};
 use crate::output::messages;
-use crate::{session, signals};
+use crate::{session, settings, signals};
 
 /// The exit status of every failure.
 const STATUS_FAILED: u8 = 1;
@@ -24,11 +25,16 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(remember_panic));
     let arguments: Vec<OsString> = arguments.collect();
     // Nothing that the command touched is looked at again, so there is no broken invariant to see.
-    match panic::catch_unwind(AssertUnwindSafe(|| program::run(arguments))) {
+    settings::scope("qemu-img", || end(panic::catch_unwind(AssertUnwindSafe(|| program::run(arguments)))))
+}
+
+/// Tells how the command went, and makes it the exit status.
+fn end(ended: thread::Result<CommandResult>) -> ExitCode {
+    match ended {
         Ok(result) => exit_code(&result),
         Err(payload) => {
-            messages::print_error(&format!("qemu-img: internal error: {}", panic_text(&*payload)));
-            ExitCode::from(STATUS_FAILED)
+            let failure = Failure::new(format!("internal error: {}", panic_text(&*payload)));
+            exit_code(&Err(failure.with_code(Code::Internal)))
         }
     }
 }
@@ -46,8 +52,8 @@ fn exit_code(result: &CommandResult) -> ExitCode {
         Ok(Outcome::Corrupt) => 2,
         Ok(Outcome::Leaks) => 3,
         Ok(Outcome::ChecksUnsupported) => 63,
-        Err(Failure::Text(text)) => {
-            messages::print_error(text);
+        Err(Failure::Report(report)) => {
+            messages::print_error(&report.text);
             STATUS_FAILED
         }
         Err(Failure::Interrupted(signal)) => {

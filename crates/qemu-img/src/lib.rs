@@ -25,7 +25,9 @@ mod edge;
 mod failure;
 mod output;
 mod session;
+mod settings;
 mod signals;
 mod trace;
 
+pub use cli::manual;
 pub use edge::{run, run_with};

@@ -116,7 +116,7 @@ impl Session {
         depth: u32,
     ) -> Result<Arc<Node>, Failure> {
         let opened = self.context.with_writable_backing(depth).open(spec).await;
-        opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error))
+        opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error).about(name))
     }
 
     /// Opens what `spec` describes and the user calls `name`; otherwise as [`Session::open_image`].
@@ -125,7 +125,7 @@ impl Session {
     /// `Could not open 'name': …`
     pub(crate) async fn open_spec(&self, name: &str, spec: OpenSpec) -> Result<Arc<Node>, Failure> {
         let opened = self.context.open(spec).await;
-        let node = opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error))?;
+        let node = opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error).about(name))?;
         if node.is_probed_raw() && !node.is_read_only() {
             messages::warn_probed_raw(node.filename());
         }

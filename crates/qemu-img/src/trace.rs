@@ -158,7 +158,7 @@ mod tests {
             ("events=x", "qemu-img: --trace: the parameter 'events' is not supported"),
             ("enable=x,file=y", "qemu-img: --trace: the parameter 'file' is not supported"),
         ] {
-            let Err(Failure::Text(text)) = parse(wrong) else { panic!("{wrong} is taken") };
+            let text = parse(wrong).expect_err(wrong).into_text();
             assert_eq!(text, complaint);
         }
     }

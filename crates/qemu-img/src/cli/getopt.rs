@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use super::shared::{Shared, SharedArgs};
 use crate::failure::Failure;
 
 /// Whether a flag has a value.
@@ -19,13 +20,24 @@ pub(crate) enum Takes {
     Nothing,
     /// It needs a value.
     Value,
+    /// It may have one, which then follows its long name after an equals sign.
+    Optional,
+}
+
+/// Whose option it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlagId<Id> {
+    /// One that many commands share; the parser takes it by itself.
+    Shared(Shared),
+    /// The command's own.
+    Own(Id),
 }
 
 /// One row of a command's flag table. `Id` is the command's own enum of flags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flag<Id: 'static> {
     /// What the flag means.
-    pub(crate) id: Id,
+    pub(crate) id: FlagId<Id>,
     /// Its letter.
     pub(crate) short: Option<char>,
     /// Its long names, which may be abbreviated.
@@ -35,22 +47,45 @@ pub(crate) struct Flag<Id: 'static> {
     pub(crate) also: &'static [&'static str],
     /// Whether it has a value.
     pub(crate) takes: Takes,
+    /// How help texts call its value.
+    pub(crate) value_name: &'static str,
+    /// What help texts say of it.
+    pub(crate) help: &'static str,
 }
 
-impl<Id> Flag<Id> {
+impl<Id: Copy> Flag<Id> {
     /// A flag without a value.
     pub(crate) const fn switch(id: Id, short: Option<char>, long: &'static [&'static str]) -> Self {
-        Self { id, short, long, also: &[], takes: Takes::Nothing }
+        Self { id: FlagId::Own(id), short, long, also: &[], takes: Takes::Nothing, value_name: "", help: "" }
     }
 
     /// A flag with a value.
     pub(crate) const fn value(id: Id, short: Option<char>, long: &'static [&'static str]) -> Self {
-        Self { id, short, long, also: &[], takes: Takes::Value }
+        Self { id: FlagId::Own(id), short, long, also: &[], takes: Takes::Value, value_name: "VALUE", help: "" }
     }
 
     /// The same flag with more long names that must be written out.
     pub(crate) const fn also(mut self, also: &'static [&'static str]) -> Self {
         self.also = also;
+        self
+    }
+
+    /// The same flag, whose long names must all be written out.
+    pub(crate) const fn written_out(mut self) -> Self {
+        self.also = self.long;
+        self.long = &[];
+        self
+    }
+
+    /// The same flag with a name for its value.
+    pub(crate) const fn named(mut self, value_name: &'static str) -> Self {
+        self.value_name = value_name;
+        self
+    }
+
+    /// The same flag with its explanation.
+    pub(crate) const fn doc(mut self, help: &'static str) -> Self {
+        self.help = help;
         self
     }
 }
@@ -84,6 +119,7 @@ pub(crate) struct Parser<Id: 'static> {
     /// What is left of a cluster of short options.
     cluster: String,
     operands: Vec<String>,
+    shared: SharedArgs,
 }
 
 impl<Id: Copy + PartialEq> Parser<Id> {
@@ -100,14 +136,36 @@ impl<Id: Copy + PartialEq> Parser<Id> {
         words: Vec<String>,
         operands_mode: Operands,
     ) -> Self {
-        Self { command, flags, operands_mode, words: words.into(), cluster: String::new(), operands: Vec::new() }
+        Self {
+            command,
+            flags,
+            operands_mode,
+            words: words.into(),
+            cluster: String::new(),
+            operands: Vec::new(),
+            shared: SharedArgs::default(),
+        }
     }
 
-    /// The next option; none when only operands are left.
+    /// The next option of the command itself; none when only operands are left, or the user asks for help.
     ///
     /// # Errors
-    /// In `getopt_long`'s words, for unknown and ambiguous options and for missing and superfluous values.
+    /// In `getopt_long`'s words, for unknown and ambiguous options and for missing and superfluous values; and for wrong
+    /// values of shared options.
     pub(crate) fn next(&mut self) -> Result<Option<Given<Id>>, Failure> {
+        while let Some((id, value)) = self.next_of_all()? {
+            match id {
+                FlagId::Own(id) => return Ok(Some(Given { id, value })),
+                FlagId::Shared(option) => self.shared.take(self.command, option, value)?,
+            }
+            if self.shared.help {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_of_all(&mut self) -> Result<Option<(FlagId<Id>, String)>, Failure> {
         loop {
             if !self.cluster.is_empty() {
                 return self.short().map(Some);
@@ -133,16 +191,16 @@ impl<Id: Copy + PartialEq> Parser<Id> {
         }
     }
 
-    /// The operands, once [`Parser::next`] has returned none.
-    pub(crate) fn into_operands(self) -> Vec<String> {
-        self.operands
+    /// The shared options and the operands, once [`Parser::next`] has returned none; none if the user asks for help.
+    pub(crate) fn finish(self) -> Option<(SharedArgs, Vec<String>)> {
+        if self.shared.help { None } else { Some((self.shared, self.operands)) }
     }
 
     fn fail<T>(&self, message: &str) -> Result<T, Failure> {
         Err(Failure::getopt(self.command, message))
     }
 
-    fn short(&mut self) -> Result<Given<Id>, Failure> {
+    fn short(&mut self) -> Result<(FlagId<Id>, String), Failure> {
         let mut letters = self.cluster.chars();
         let letter = letters.next().unwrap_or_default();
         let rest = letters.as_str().to_owned();
@@ -150,20 +208,20 @@ impl<Id: Copy + PartialEq> Parser<Id> {
         let Some(flag) = self.flags.iter().find(|flag| flag.short == Some(letter)) else {
             return self.fail(&format!("invalid option -- '{letter}'"));
         };
-        if flag.takes == Takes::Nothing {
+        if flag.takes != Takes::Value {
             self.cluster = rest;
-            return Ok(Given { id: flag.id, value: String::new() });
+            return Ok((flag.id, String::new()));
         }
         if !rest.is_empty() {
-            return Ok(Given { id: flag.id, value: rest });
+            return Ok((flag.id, rest));
         }
         match self.words.pop_front() {
-            Some(value) => Ok(Given { id: flag.id, value }),
+            Some(value) => Ok((flag.id, value)),
             None => self.fail(&format!("option requires an argument -- '{letter}'")),
         }
     }
 
-    fn long(&mut self, text: &str) -> Result<Given<Id>, Failure> {
+    fn long(&mut self, text: &str) -> Result<(FlagId<Id>, String), Failure> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text, None),
@@ -171,10 +229,10 @@ impl<Id: Copy + PartialEq> Parser<Id> {
         let (flag, full_name) = self.resolve(name, text)?;
         match (flag.takes, value) {
             (Takes::Nothing, Some(_)) => self.fail(&format!("option '--{full_name}' doesn't allow an argument")),
-            (Takes::Nothing, None) => Ok(Given { id: flag.id, value: String::new() }),
-            (Takes::Value, Some(value)) => Ok(Given { id: flag.id, value }),
+            (Takes::Nothing | Takes::Optional, None) => Ok((flag.id, String::new())),
+            (Takes::Value | Takes::Optional, Some(value)) => Ok((flag.id, value)),
             (Takes::Value, None) => match self.words.pop_front() {
-                Some(value) => Ok(Given { id: flag.id, value }),
+                Some(value) => Ok((flag.id, value)),
                 None => self.fail(&format!("option '--{full_name}' requires an argument")),
             },
         }

@@ -35,10 +35,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, range: RangeInclusive<u64>, expected: Result<u64, &str>) {
-        let result = parse_number("queue depth", text, range).map_err(|failure| match failure {
-            Failure::Text(text) => text,
-            other => panic!("unexpected {other:?}"),
-        });
+        let result = parse_number("queue depth", text, range).map_err(Failure::into_text);
         assert_eq!(result, expected.map_err(|text| format!("qemu-img: {text}")));
     }
 

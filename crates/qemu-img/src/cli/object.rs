@@ -103,10 +103,7 @@ mod tests {
     fn refusal(definition: &str) -> String {
         let mut objects = Objects::default();
         objects.add("secret,id=short,data=x").expect("valid");
-        match objects.add(definition).expect_err(definition) {
-            Failure::Text(text) => text,
-            other => panic!("{other:?}"),
-        }
+        objects.add(definition).expect_err(definition).into_text()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::cli::getopt::{Flag, Operands, Parser};
+use crate::cli::shared::Shared;
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
@@ -14,15 +15,14 @@ const COMPATIBLE_VERSION: &str = "10.0.2";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
     Version,
     Trace,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Version, Some('V'), &["version"]),
-    Flag::value(Id::Trace, Some('T'), &["trace"]),
+    Flag::shared(Shared::Help),
+    Flag::switch(Id::Version, Some('V'), &["version"]).doc("print the version"),
+    Flag::value(Id::Trace, Some('T'), &["trace"]).named("SPEC").doc("show events: [enable=]PATTERN"),
 ];
 
 /// Runs the program with `arguments`, its own name not among them.
@@ -35,7 +35,6 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
     let mut patterns = Vec::new();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return print(&help_text()),
             Id::Version => return print(&version_text()),
             Id::Trace => match trace::parse(&given.value)? {
                 trace::Request::List => return print(&format!("{}\n", trace::EVENTS.join("\n"))),
@@ -43,7 +42,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
             },
         }
     }
-    let mut operands = parser.into_operands();
+    let Some((_, mut operands)) = parser.finish() else { return print(&help_text()) };
     if operands.is_empty() {
         return Err(Failure::usage("", "Not enough arguments"));
     }
@@ -124,7 +123,9 @@ mod tests {
     #[test]
     fn commands_must_exist() {
         let result = run(vec!["nonesuch".into()]);
-        let Err(Failure::Text(text)) = result else { panic!("unexpected {result:?}") };
-        assert_eq!(text, "qemu-img: Command not found: nonesuch\nTry 'qemu-img --help' for more info");
+        assert_eq!(
+            result.expect_err("no such command").into_text(),
+            "qemu-img: Command not found: nonesuch\nTry 'qemu-img --help' for more info"
+        );
     }
 }

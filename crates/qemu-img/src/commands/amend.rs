@@ -7,10 +7,11 @@ use qemu_block::types::OpenFlags;
 use qemu_util::primitive::Arc;
 
 use super::Command;
-use crate::cli::common::{ImageArg, OptionList, parse_cache};
+use crate::cli::common::{OptionList, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
-use crate::cli::object::Objects;
+use crate::cli::manual::docs;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::session::Session;
@@ -20,55 +21,40 @@ pub(crate) const COMMAND: Command = Command {
     name: "amend",
     summary: "Changes properties of an image.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [--force] [-p] [-q] -o OPTIONS FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help             print this text
-  -q, --quiet            print nothing but errors
-  -p, --progress         show progress
-  -o, --options OPTIONS  what to change; 'help' lists the options of the format
-  -f, --format FMT       the image's format; recognised by its content if not given
-      --image-opts       FILENAME is a list of options (driver=...,file.filename=...)
-  -t, --cache CACHE      none, writeback (the default), writethrough, directsync or unsafe
-      --force            allow changes that make data inaccessible
-      --object OBJDEF    a secret that options name: secret,id=ID,file=FILE
-  FILENAME               the image
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Progress,
     Options,
-    Format,
     Cache,
     Force,
-    ImageOpts,
-    Object,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::switch(Id::Progress, Some('p'), &["progress"]),
-    Flag::value(Id::Options, Some('o'), &["options"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Cache, Some('t'), &["cache"]),
-    Flag::switch(Id::Force, None, &["force"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::value(Id::Object, None, &["object"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Progress),
+    Flag::value(Id::Options, Some('o'), &["options"])
+        .named("OPTIONS")
+        .doc("what to change; 'help' lists the options of the format"),
+    Flag::shared(Shared::Format),
+    Flag::value(Id::Cache, Some('t'), &["cache"])
+        .named("CACHE")
+        .doc("none, writeback (the default), writethrough, directsync or unsafe"),
+    Flag::switch(Id::Force, None, &["force"]).doc("allow changes that make data inaccessible"),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::Object),
 ];
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
+    shared: SharedArgs,
     options: OptionList,
     force: bool,
-    progress: bool,
-    quiet: bool,
 }
 
 /// The arguments; none when the user asks for help.
@@ -78,38 +64,34 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut cache = None;
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => arguments.quiet = true,
-            Id::Progress => arguments.progress = true,
             Id::Options => arguments.options.add(&given.value)?,
-            Id::Format => arguments.image.format = Some(given.value),
             Id::Cache => cache = Some(given.value),
             Id::Force => arguments.force = true,
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
     if arguments.options.text().is_none() {
         return Err(Failure::usage(COMMAND.name, "Must specify options (-o)"));
     }
-    let mut operands = parser.into_operands();
+    let mut operands = operands;
     let name = operands.pop();
-    let asks_format = arguments.options.asks_for_help() && arguments.image.format.is_some();
+    let asks_format = arguments.options.asks_for_help() && arguments.shared.image.format.is_some();
     match name {
-        Some(name) if operands.is_empty() => arguments.image.name = name,
+        Some(name) if operands.is_empty() => arguments.shared.image.name = name,
         None if asks_format => {}
         _ => return Err(Failure::new("Expecting one image file name")),
     }
-    arguments.image.check_exclusive("--format")?;
+    arguments.shared.image.check_exclusive("--format")?;
     let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid cache option: {name}"));
-    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    arguments.shared.image.cache = cache.map(parse_cache).transpose()?;
     Ok(Some(arguments))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
-    if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.image.format.as_deref()) {
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
+    if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.shared.image.format.as_deref()) {
         return program::print(&option_help(&session, format)?);
     }
     session.block_on(amend(&session, &arguments))
@@ -132,9 +114,10 @@ fn amendable(options: &'static [CreateOption], format: &str) -> Result<&'static 
 }
 
 async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
-    let node = session.open_image(&arguments.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
+    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
     let format = node.driver().name();
-    let progress = Arc::new(Progress::new(arguments.progress, arguments.quiet, session.signals().clone()));
+    let progress =
+        Arc::new(Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()));
     let work = async {
         if arguments.options.asks_for_help() {
             program::print(&option_help(session, format)?)?;
@@ -157,7 +140,7 @@ async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
     let worked = work.await;
     let closed = node.close().await;
     worked?;
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
     Ok(Outcome::Success)
 }
 

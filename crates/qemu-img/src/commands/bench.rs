@@ -24,32 +24,14 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Measures how fast an image answers requests. With -w it is overwritten.",
     synopsis: "[-c COUNT] [-d DEPTH] [-f FMT | --image-opts] [--flush-interval=N] [-i AIO] [-n] [--no-drain] \
                [-o OFFSET] [--pattern=BYTE] [-q] [-s SIZE] [-S STEP] [-t CACHE] [-w] [-U] FILENAME",
+    options: arguments::option_docs,
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help               print this text
-  -q, --quiet              print nothing but errors and the result
-  -f, --format FMT         the image's format; recognised by its content if not given
-      --image-opts         FILENAME is a list of options (driver=...,file.filename=...)
-  -t, --cache CACHE        none, writeback (the default), writethrough, directsync or unsafe
-  -c, --count COUNT        how many requests (default: 75000)
-  -d, --depth DEPTH        how many of them at a time (default: 64)
-  -o, --offset OFFSET      where the first one starts (default: 0)
-  -s, --buffer-size SIZE   how long each one is (default: 4K)
-  -S, --step-size STEP     from the start of one to that of the next, wrapping around at the end (default: SIZE)
-  -i, --aio AIO            how requests reach the system; only 'threads' so far
-  -n, --native             the same as '-i native', which is not supported yet
-  -w, --write              write instead of reading
-      --pattern BYTE       write this byte (default: 0)
-      --flush-interval N   flush after every N writes
-      --no-drain           do not wait for other writes before a flush
-  -U, --force-share        open the image even if another process is writing to it
-  FILENAME                 the image
-";
-
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
     let session = Session::new()?;
     session.block_on(bench(&session, &arguments))
 }
@@ -57,12 +39,12 @@ fn run(words: Vec<String>) -> CommandResult {
 async fn bench(session: &Session, arguments: &Arguments) -> CommandResult {
     let mut flags = OpenFlags::empty();
     flags.set(OpenFlags::WRITE, arguments.mode != Mode::Read);
-    let node = session.open_image(&arguments.image, flags).await?;
+    let node = session.open_image(&arguments.shared.image, flags).await?;
     let backend = BlockBackend::new(node);
     let result = measure(session, arguments, &backend).await;
     let closed = backend.close().await;
     result?;
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
     Ok(Outcome::Success)
 }
 

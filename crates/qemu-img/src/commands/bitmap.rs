@@ -10,9 +10,10 @@ use qemu_block::types::OpenFlags;
 use super::Command;
 use crate::cli::common::ImageArg;
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::number::{SIZE_MAX, parse_number};
-use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
@@ -23,29 +24,14 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Adds, removes and changes persistent bitmaps.",
     synopsis: "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b SOURCE_FILE [-F SOURCE_FMT]] \
                [-g GRANULARITY] [--object OBJDEF] [--image-opts | -f FMT] filename bitmap",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image"), ("BITMAP", "the bitmap's name")],
+    notes: "Several things are done in the order in which they are given.",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help                  print this text
-      --add                   create the bitmap; it records writes from now on
-  -g, --granularity SIZE      with --add: the bytes that one bit stands for
-      --remove                remove it
-      --clear                 make it empty
-      --enable, --disable     start and stop recording writes
-      --merge SOURCE          add to it what the bitmap SOURCE has
-  -b, --source-file NAME      with --merge: SOURCE is a bitmap of this image
-  -F, --source-format FMT     the format of that image
-  -f, --format FMT            the image's format; recognised by its content if not given
-      --image-opts            the file name is a list of options (driver=...,file.filename=...)
-      --object OBJDEF         a secret that options name: secret,id=ID,file=FILE
-
-Several things are done in the order in which they are given.
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
     Add,
     Remove,
     Clear,
@@ -55,25 +41,26 @@ enum Id {
     Granularity,
     SourceFile,
     SourceFormat,
-    Format,
-    ImageOpts,
-    Object,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::Add, None, &["add"]),
-    Flag::value(Id::Granularity, Some('g'), &["granularity"]),
-    Flag::switch(Id::Remove, None, &["remove"]),
-    Flag::switch(Id::Clear, None, &["clear"]),
-    Flag::switch(Id::Enable, None, &["enable"]),
-    Flag::switch(Id::Disable, None, &["disable"]),
-    Flag::value(Id::Merge, None, &["merge"]),
-    Flag::value(Id::SourceFile, Some('b'), &["source-file"]),
-    Flag::value(Id::SourceFormat, Some('F'), &["source-format"]),
-    Flag::value(Id::Object, None, &["object"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::ImageOpts),
+    Flag::switch(Id::Add, None, &["add"]).doc("create the bitmap; it records writes from now on"),
+    Flag::value(Id::Granularity, Some('g'), &["granularity"])
+        .named("SIZE")
+        .doc("with --add: the bytes that one bit stands for"),
+    Flag::switch(Id::Remove, None, &["remove"]).doc("remove it"),
+    Flag::switch(Id::Clear, None, &["clear"]).doc("make it empty"),
+    Flag::switch(Id::Enable, None, &["enable"]).doc("record writes from now on"),
+    Flag::switch(Id::Disable, None, &["disable"]).doc("stop recording writes"),
+    Flag::value(Id::Merge, None, &["merge"]).named("SOURCE").doc("add to it what the bitmap SOURCE has"),
+    Flag::value(Id::SourceFile, Some('b'), &["source-file"])
+        .named("NAME")
+        .doc("with --merge: SOURCE is a bitmap of this image"),
+    Flag::value(Id::SourceFormat, Some('F'), &["source-format"]).named("FMT").doc("the format of that image"),
+    Flag::shared(Shared::Object),
 ];
 
 /// One thing to do.
@@ -103,8 +90,7 @@ impl Action {
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
+    shared: SharedArgs,
     bitmap: String,
     actions: Vec<Action>,
     granularity: Option<u64>,
@@ -118,7 +104,6 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut arguments = Arguments::default();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
             Id::Add => arguments.actions.push(Action::Add),
             Id::Remove => arguments.actions.push(Action::Remove),
             Id::Clear => arguments.actions.push(Action::Clear),
@@ -132,16 +117,15 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             }
             Id::SourceFile => arguments.source = Some(given.value),
             Id::SourceFormat => arguments.source_format = Some(given.value),
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
     arguments.check()?;
-    let [name, bitmap] = <[String; 2]>::try_from(parser.into_operands())
-        .map_err(|_| Failure::new("Expecting filename and bitmap name"))?;
-    (arguments.image.name, arguments.bitmap) = (name, bitmap);
-    arguments.image.check_exclusive("--format")?;
+    let [name, bitmap] =
+        <[String; 2]>::try_from(operands).map_err(|_| Failure::new("Expecting filename and bitmap name"))?;
+    (arguments.shared.image.name, arguments.bitmap) = (name, bitmap);
+    arguments.shared.image.check_exclusive("--format")?;
     Ok(Some(arguments))
 }
 
@@ -164,18 +148,18 @@ impl Arguments {
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(change(&session, &arguments))
 }
 
 async fn change(session: &Session, arguments: &Arguments) -> CommandResult {
-    let node = session.open_image(&arguments.image, OpenFlags::WRITE).await?;
+    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE).await?;
     let done = change_opened(session, arguments, &node).await;
     // What was done before a failure is kept, as in the reference: bitmaps are stored when the image is closed.
     let closed = node.close().await.map_err(|error| Failure::block("Error while closing the image", &error));
-    if let (Err(_), Err(Failure::Text(text))) = (&done, &closed) {
-        messages::print_error(text);
+    if let (Err(_), Err(Failure::Report(report))) = (&done, &closed) {
+        messages::print_error(&report.text);
     }
     done.and(closed)?;
     Ok(Outcome::Success)
@@ -249,8 +233,7 @@ mod tests {
         match parse(line.split_whitespace().map(str::to_owned).collect()) {
             Ok(Some(arguments)) => Ok(arguments),
             Ok(None) => Err("help".to_owned()),
-            Err(Failure::Text(text)) => Err(text),
-            Err(other) => panic!("{line}: {other:?}"),
+            Err(failure) => Err(failure.into_text()),
         }
     }
 
@@ -260,7 +243,7 @@ mod tests {
             arguments("--add a.qcow2 b0 --disable --merge b1 -g 4k -b c.qcow2 -F raw --clear").expect("right");
         let merge = Action::Merge("b1".to_owned());
         assert_eq!(arguments.actions, [Action::Add, Action::Disable, merge, Action::Clear]);
-        assert_eq!((arguments.image.name.as_str(), arguments.bitmap.as_str()), ("a.qcow2", "b0"));
+        assert_eq!((arguments.shared.image.name.as_str(), arguments.bitmap.as_str()), ("a.qcow2", "b0"));
         assert_eq!((arguments.granularity, arguments.source.as_deref()), (Some(4096), Some("c.qcow2")));
         let zero = self::arguments("--clear -g 0 a b").expect("no granularity");
         assert_eq!(zero.granularity, None);

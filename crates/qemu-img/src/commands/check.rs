@@ -19,10 +19,11 @@ use qemu_block::node::Node;
 use qemu_block::types::{CheckFixes, CheckReport, OpenFlags};
 
 use super::Command;
-use crate::cli::common::{ImageArg, OutputFormat, one_filename, parse_cache};
+use crate::cli::common::{OutputFormat, one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
-use crate::cli::object::Objects;
+use crate::cli::manual::docs;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::percent;
 use crate::output::json::Json;
@@ -35,87 +36,57 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Checks the consistency of an image's metadata.",
     synopsis: "[--object OBJDEF] [-q] [--image-opts | -f FMT] [-T CACHE] [-r leaks|all] [--output human|json] [-U] \
                FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "Exit status: 0 no errors, 1 the check failed, 2 corrupt, 3 leaked clusters only, 63 the format has no checks. With -r it tells of what is left after the repair.",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help           print this text
-  -q, --quiet          print nothing but errors
-  -f, --format FMT     the image's format; recognised by its content if not given
-      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
-  -T, --cache CACHE    none, writeback (the default), writethrough, directsync or unsafe
-  -U, --force-share    open the image even if another process is writing to it
-      --output FORM    print text (human, the default) or JSON (json)
-  -r, --repair WHAT    repair leaked clusters (leaks), or everything that can be (all)
-      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
-  FILENAME             the image
-
-Exit status: 0 no errors, 1 the check failed, 2 corrupt, 3 leaked clusters only, 63 the format has no checks.
-With -r it tells of what is left after the repair.
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Format,
     Cache,
     Repair,
-    Output,
-    Object,
-    ImageOpts,
-    ForceShare,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Cache, Some('T'), &["cache"]),
-    Flag::value(Id::Repair, Some('r'), &["repair"]),
-    Flag::value(Id::Output, None, &["output"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Format),
+    Flag::value(Id::Cache, Some('T'), &["cache"])
+        .named("CACHE")
+        .doc("none, writeback (the default), writethrough, directsync or unsafe"),
+    Flag::value(Id::Repair, Some('r'), &["repair"])
+        .named("WHAT")
+        .doc("repair leaked clusters (leaks), or everything that can be (all)"),
+    Flag::shared(Shared::Output),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
 ];
 
 #[derive(Debug)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
-    output: OutputFormat,
+    shared: SharedArgs,
     fixes: CheckFixes,
-    quiet: bool,
 }
 
 /// The arguments; none when the user asks for help.
 fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
-    let mut arguments = Arguments {
-        image: ImageArg::default(),
-        objects: Objects::default(),
-        output: OutputFormat::default(),
-        fixes: CheckFixes::Nothing,
-        quiet: false,
-    };
+    let mut arguments = Arguments { shared: SharedArgs::default(), fixes: CheckFixes::Nothing };
     let mut cache = None;
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => arguments.quiet = true,
-            Id::Format => arguments.image.format = Some(given.value),
             Id::Cache => cache = Some(given.value),
             Id::Repair => arguments.fixes = parse_fixes(&given.value)?,
-            Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
-            Id::Object => arguments.objects.add(&given.value)?,
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::ForceShare => arguments.image.force_share = true,
         }
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
-    arguments.image.check_exclusive("--format")?;
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
+    arguments.shared.image.check_exclusive("--format")?;
     let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid source cache option: {name}"));
-    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    arguments.shared.image.cache = cache.map(parse_cache).transpose()?;
     Ok(Some(arguments))
 }
 
@@ -128,29 +99,29 @@ fn parse_fixes(what: &str) -> Result<CheckFixes, Failure> {
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(check(&session, &arguments))
 }
 
 async fn check(session: &Session, arguments: &Arguments) -> CommandResult {
     let mut flags = OpenFlags::CHECK;
     flags.set(OpenFlags::WRITE, arguments.fixes != CheckFixes::Nothing);
-    let node = session.open_image(&arguments.image, flags).await?;
+    let node = session.open_image(&arguments.shared.image, flags).await?;
     let checked = check_node(&node, arguments).await;
     let closed = node.close().await;
     let Some(report) = checked? else {
         messages::print_error("qemu-img: This image format does not support checks");
         return Ok(Outcome::ChecksUnsupported);
     };
-    match arguments.output {
-        _ if arguments.quiet => {}
+    match arguments.shared.output {
+        _ if arguments.shared.quiet => {}
         OutputFormat::Human => messages::print(&to_human(&report))?,
         OutputFormat::Json => {
-            messages::print(&to_json(&report, &arguments.image.name, node.driver().name()).pretty())?;
+            messages::print(&to_json(&report, &arguments.shared.image.name, node.driver().name()).pretty())?;
         }
     }
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
     verdict(&report)
 }
 
@@ -161,7 +132,7 @@ async fn check_node(node: &Node, arguments: &Arguments) -> Result<Option<CheckRe
     if corruptions_fixed == 0 && leaks_fixed == 0 {
         return Ok(Some(first));
     }
-    if arguments.output == OutputFormat::Human && !arguments.quiet {
+    if arguments.shared.output == OutputFormat::Human && !arguments.shared.quiet {
         messages::print(&format!(
             "The following inconsistencies were found and repaired:\n\n    {leaks_fixed} leaked clusters\n    \
              {corruptions_fixed} corruptions\n\nDouble checking the fixed image now...\n"
@@ -322,7 +293,7 @@ mod tests {
     fn repairs_have_names() {
         assert!(matches!(parse_fixes("leaks"), Ok(CheckFixes::Leaks)));
         assert!(matches!(parse_fixes("all"), Ok(CheckFixes::All)));
-        let Err(Failure::Text(complaint)) = parse_fixes("foo") else { panic!("no text") };
+        let complaint = parse_fixes("foo").expect_err("unknown").into_text();
         assert_eq!(
             complaint,
             "qemu-img: --repair (-r) expects 'leaks' or 'all' not 'foo'\n\

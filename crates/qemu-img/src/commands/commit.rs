@@ -11,10 +11,11 @@ use qemu_util::primitive::Arc;
 use qemu_util::units::MIB;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename, parse_cache};
+use crate::cli::common::{one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
-use crate::cli::object::Objects;
+use crate::cli::manual::docs;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::output::progress::Progress;
@@ -28,58 +29,42 @@ pub(crate) const COMMAND: Command = Command {
     name: "commit",
     summary: "Writes what an image has into its backing file.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [-b BASE] [-d] [-p] [-q] FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help           print this text
-  -q, --quiet          print nothing but errors
-  -p, --progress       show progress
-  -f, --format FMT     the image's format; recognised by its content if not given
-      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
-  -t, --cache CACHE    none, writeback (the default), writethrough, directsync or unsafe
-  -d, --drop           do not empty the image afterwards
-  -b, --base BASE      the image of the backing chain to write into; implies -d
-  -r, --rate RATE      not supported yet
-      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
-  FILENAME             the image
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Progress,
-    Format,
-    ImageOpts,
     Cache,
     Drop,
     Base,
     Rate,
-    Object,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::switch(Id::Progress, Some('p'), &["progress"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::value(Id::Cache, Some('t'), &["cache"]),
-    Flag::switch(Id::Drop, Some('d'), &["drop"]),
-    Flag::value(Id::Base, Some('b'), &["base"]),
-    Flag::value(Id::Rate, Some('r'), &["rate"]),
-    Flag::value(Id::Object, None, &["object"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Progress),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::ImageOpts),
+    Flag::value(Id::Cache, Some('t'), &["cache"])
+        .named("CACHE")
+        .doc("none, writeback (the default), writethrough, directsync or unsafe"),
+    Flag::switch(Id::Drop, Some('d'), &["drop"]).doc("do not empty the image afterwards"),
+    Flag::value(Id::Base, Some('b'), &["base"])
+        .named("BASE")
+        .doc("the image of the backing chain to write into; implies -d"),
+    Flag::value(Id::Rate, Some('r'), &["rate"]).named("RATE").doc("not supported yet"),
+    Flag::shared(Shared::Object),
 ];
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
+    shared: SharedArgs,
     base: Option<String>,
     keep: bool,
-    progress: bool,
-    quiet: bool,
 }
 
 /// The arguments; none when the user asks for help.
@@ -89,11 +74,6 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut cache = None;
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => arguments.quiet = true,
-            Id::Progress => arguments.progress = true,
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::ImageOpts => arguments.image.image_opts = true,
             Id::Cache => cache = Some(given.value),
             Id::Drop => arguments.keep = true,
             Id::Base => {
@@ -101,19 +81,20 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
                 arguments.keep = true;
             }
             Id::Rate => return Err(Failure::new("Limiting the rate (-r) is not supported yet")),
-            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
-    arguments.image.check_exclusive("--format")?;
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
+    arguments.shared.image.check_exclusive("--format")?;
     let parse_cache = |name: String| parse_cache(&name, |name| format!("Invalid cache option: {name}"));
-    arguments.image.cache = cache.map(parse_cache).transpose()?;
+    arguments.shared.image.cache = cache.map(parse_cache).transpose()?;
     Ok(Some(arguments))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(commit(&session, &arguments))
 }
 
@@ -122,9 +103,9 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
         None => 1,
         Some(base) => depth_of(session, arguments, base).await?,
     };
-    let spec = arguments.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
-    let node = session.open_with_writable_backing(&arguments.image.name, spec, depth).await?;
-    let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
+    let spec = arguments.shared.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
+    let node = session.open_with_writable_backing(&arguments.shared.image.name, spec, depth).await?;
+    let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
     let committed = commit_opened(arguments, &node, depth, &progress).await;
     let closed = node.close().await;
     match &committed {
@@ -132,8 +113,8 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
         Err(_) => progress.abandon(),
     }
     committed?;
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
-    if !arguments.quiet {
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
+    if !arguments.shared.quiet {
         messages::print("Image committed.\n")?;
     }
     Ok(Outcome::Success)
@@ -141,7 +122,7 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
 
 /// How many links down the chain the image is that the user calls `base`.
 async fn depth_of(session: &Session, arguments: &Arguments, base: &str) -> Result<u32, Failure> {
-    let node = session.open_image(&arguments.image, OpenFlags::empty()).await?;
+    let node = session.open_image(&arguments.shared.image, OpenFlags::empty()).await?;
     let mut found = None;
     let mut depth = 0;
     let mut overlay = Arc::clone(&node);
@@ -156,7 +137,7 @@ async fn depth_of(session: &Session, arguments: &Arguments, base: &str) -> Resul
     // It was only read, so a failure to close loses nothing.
     drop(node.close().await);
     found.ok_or_else(|| {
-        Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", arguments.image.name))
+        Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", arguments.shared.image.name))
     })
 }
 
@@ -178,7 +159,7 @@ async fn commit_opened(
     }
     let Some(amending) = node.amending() else { return Ok(()) };
     let emptied = amending.make_empty().await;
-    emptied.map_err(|error| Failure::block(format!("Could not empty {}", arguments.image.name), &error))
+    emptied.map_err(|error| Failure::block(format!("Could not empty {}", arguments.shared.image.name), &error))
 }
 
 /// Writes what lies above `base` into it, and makes that durable.

@@ -11,9 +11,11 @@ use qemu_block::types::OpenFlags;
 use super::Command;
 use crate::cli::common::OptionList;
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
 use crate::output::messages;
@@ -24,27 +26,17 @@ pub(crate) const COMMAND: Command = Command {
     name: "create",
     summary: "Creates an empty image, or one on top of a backing file.",
     synopsis: "[--object OBJDEF] [-q] [-f FMT] [-b BACKING [-F BACKING_FMT]] [-u] [-o OPTIONS] FILENAME [SIZE]",
+    options: || docs(FLAGS),
+    operands: &[
+        ("FILENAME", "the image to create; an existing file is overwritten"),
+        ("SIZE", "its size; that of the backing file if not given"),
+    ],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help                  print this text
-  -q, --quiet                 print nothing but errors
-  -f, --format FMT            the format of the new image (default: raw)
-  -o, --options OPTIONS       options of the format, as name=value,...; 'help' lists them
-  -b, --backing FILE          what the image does not hold itself is read from FILE
-  -F, --backing-format FMT    the format of the backing file; required with -b
-  -u, --backing-unsafe        do not open the backing file; SIZE is then required
-      --object OBJDEF         a secret that options name: secret,id=ID,file=FILE
-  FILENAME                    the image to create; an existing file is overwritten
-  SIZE                        its size; that of the backing file if not given
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Object,
     Format,
     Backing,
     BackingFormat,
@@ -53,14 +45,22 @@ enum Id {
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Backing, Some('b'), &["backing"]).also(&["backing-file"]),
-    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]),
-    Flag::switch(Id::BackingUnsafe, Some('u'), &["backing-unsafe"]),
-    Flag::value(Id::Options, Some('o'), &["options"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Object),
+    Flag::value(Id::Format, Some('f'), &["format"]).named("FMT").doc("the format of the new image (default: raw)"),
+    Flag::value(Id::Backing, Some('b'), &["backing"])
+        .also(&["backing-file"])
+        .named("FILE")
+        .doc("what the image does not hold itself is read from FILE"),
+    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"])
+        .named("FMT")
+        .doc("the format of the backing file; required with -b"),
+    Flag::switch(Id::BackingUnsafe, Some('u'), &["backing-unsafe"])
+        .doc("do not open the backing file; SIZE is then required"),
+    Flag::value(Id::Options, Some('o'), &["options"])
+        .named("OPTIONS")
+        .doc("options of the format, as name=value,...; 'help' lists them"),
 ];
 
 #[derive(Debug)]
@@ -86,14 +86,10 @@ enum Request {
 fn parse(words: Vec<String>) -> Result<Request, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut format = None;
-    let (mut backing, mut backing_format, mut backing_unsafe, mut quiet) = (None, None, false, false);
+    let (mut backing, mut backing_format, mut backing_unsafe) = (None, None, false);
     let mut options = OptionList::default();
-    let mut objects = Objects::default();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(Request::Help),
-            Id::Quiet => quiet = true,
-            Id::Object => objects.add(&given.value)?,
             Id::Format => format = Some(given.value),
             Id::Backing => backing = Some(given.value),
             Id::BackingFormat => backing_format = Some(given.value),
@@ -101,8 +97,9 @@ fn parse(words: Vec<String>) -> Result<Request, Failure> {
             Id::Options => options.add(&given.value)?,
         }
     }
+    let Some((SharedArgs { objects, quiet, .. }, operands)) = parser.finish() else { return Ok(Request::Help) };
     let format = format.unwrap_or_else(|| "raw".to_owned());
-    let mut operands = parser.into_operands().into_iter();
+    let mut operands = operands.into_iter();
     let filename = operands.next();
     if options.asks_for_help() {
         return Ok(Request::OptionHelp { format, filename });
@@ -127,7 +124,7 @@ fn parse(words: Vec<String>) -> Result<Request, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     match parse(words)? {
-        Request::Help => program::print(&COMMAND.help(OPTIONS)),
+        Request::Help => program::print(&COMMAND.help()),
         Request::OptionHelp { format, filename } => {
             let session = Session::new()?;
             program::print(&option_help(&session, &format, filename.as_deref())?)
@@ -333,7 +330,7 @@ mod tests {
             (&["x", "5X"], "qemu-img: Invalid image size specified: '5X'.".to_owned()),
             (&["-o", "a=b,", "x", "1"], "qemu-img: Invalid option list: a=b,".to_owned()),
         ] {
-            let Err(Failure::Text(complaint)) = parse_words(words) else { panic!("{words:?} is accepted") };
+            let complaint = parse_words(words).expect_err("accepted").into_text();
             assert_eq!(complaint, text);
         }
     }

@@ -9,8 +9,9 @@ use qemu_block::types::OpenFlags;
 use super::Command;
 use crate::cli::common::{ImageArg, OutputFormat, one_filename};
 use crate::cli::getopt::{Flag, Parser};
-use crate::cli::object::Objects;
+use crate::cli::manual::docs;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::image_info::ImageInfo;
 use crate::output::json::Json;
@@ -22,49 +23,34 @@ pub(crate) const COMMAND: Command = Command {
     name: "info",
     summary: "Shows what an image says about itself: format, sizes, backing file, snapshots.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [--output human|json] [--backing-chain] [-U] FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
-
-const OPTIONS: &str = "\
-  -h, --help           print this text
-  -f, --format FMT     the image's format; recognised by its content if not given
-      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
-      --output FORM    print text (human, the default) or JSON (json)
-  -b, --backing-chain  go on with the backing file, its backing file, and so on
-  -U, --force-share    open the image even if another process is writing to it
-      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
-  FILENAME             the image
-";
 
 /// Longer chains are refused: each image costs an open file, and nobody has them on purpose.
 const CHAIN_LEN_MAX: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Format,
-    Output,
     BackingChain,
-    Object,
-    ImageOpts,
-    ForceShare,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Output, None, &["output"]),
-    Flag::switch(Id::BackingChain, Some('b'), &["backing-chain"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::Output),
+    Flag::switch(Id::BackingChain, Some('b'), &["backing-chain"])
+        .doc("go on with the backing file, its backing file, and so on"),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
 ];
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
-    output: OutputFormat,
+    shared: SharedArgs,
     chain: bool,
 }
 
@@ -74,25 +60,21 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut arguments = Arguments::default();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::BackingChain => arguments.chain = true,
-            Id::Object => arguments.objects.add(&given.value)?,
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::ForceShare => arguments.image.force_share = true,
         }
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
-    arguments.image.check_exclusive("--format")?;
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
+    arguments.shared.image.check_exclusive("--format")?;
     Ok(Some(arguments))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     let chain = session.block_on(collect(&session, &arguments))?;
-    messages::print(&match arguments.output {
+    messages::print(&match arguments.shared.output {
         OutputFormat::Human => chain.iter().map(ImageInfo::to_human).collect::<Vec<_>>().join("\n"),
         OutputFormat::Json if arguments.chain => Json::List(chain.iter().map(ImageInfo::to_json).collect()).pretty(),
         OutputFormat::Json => chain.iter().map(|info| info.to_json().pretty()).collect(),
@@ -104,7 +86,7 @@ fn run(words: Vec<String>) -> CommandResult {
 async fn collect(session: &Session, arguments: &Arguments) -> Result<Vec<ImageInfo>, Failure> {
     let mut chain = Vec::new();
     let mut seen = HashSet::new();
-    let mut next = Some(arguments.image.clone());
+    let mut next = Some(arguments.shared.image.clone());
     while let Some(image) = next {
         if !seen.insert(image.name.clone()) {
             return Err(Failure::new(format!("Backing file '{}' creates an infinite loop.", image.name)));
@@ -149,9 +131,12 @@ mod tests {
     fn options_follow_the_name() {
         let words = ["disk", "--force-share", "--output=json", "-f", "qcow2"];
         let arguments = parse_words(&words).expect("valid").expect("no help");
-        assert_eq!(arguments.output, OutputFormat::Json);
-        assert_eq!((arguments.image.name.as_str(), arguments.image.format.as_deref()), ("disk", Some("qcow2")));
-        assert!(arguments.image.force_share && !arguments.chain);
+        assert_eq!(arguments.shared.output, OutputFormat::Json);
+        assert_eq!(
+            (arguments.shared.image.name.as_str(), arguments.shared.image.format.as_deref()),
+            ("disk", Some("qcow2"))
+        );
+        assert!(arguments.shared.image.force_share && !arguments.chain);
     }
 
     #[test]
@@ -164,7 +149,7 @@ mod tests {
                 "qemu-img: --output expects 'human' or 'json' not 'x'\nTry 'qemu-img info --help' for more info",
             ),
         ] {
-            let Err(Failure::Text(complaint)) = parse_words(words) else { panic!("{words:?} is accepted") };
+            let complaint = parse_words(words).expect_err("accepted").into_text();
             assert_eq!(complaint, text);
         }
         assert!(parse_words(&["--help", "-Z"]).expect("the help comes first").is_none());

@@ -13,11 +13,12 @@ use qemu_block::node::{ChildRole, Node};
 use qemu_block::types::{OpenFlags, StatusFlags};
 
 use super::Command;
-use crate::cli::common::{ImageArg, OutputFormat, one_filename};
+use crate::cli::common::{OutputFormat, one_filename};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::number::{SIZE_MAX, parse_number};
-use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
 use crate::output::messages;
@@ -29,52 +30,37 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Shows which parts of an image are allocated, and where in which file.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [--start-offset=OFFSET] [--max-length=LENGTH] \
                [--output human|json] [-U] FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
-
-const OPTIONS: &str = "\
-  -h, --help                 print this text
-  -f, --format FMT           the image's format; recognised by its content if not given
-      --image-opts           FILENAME is a list of options (driver=...,file.filename=...)
-  -s, --start-offset OFFSET  begin here instead of at the start of the disk
-  -l, --max-length LENGTH    show no more than so many bytes
-      --output FORM          print text (human, the default) or JSON (json)
-  -U, --force-share          open the image even if another process is writing to it
-      --object OBJDEF        a secret that options name: secret,id=ID,file=FILE
-  FILENAME                   the image
-";
 
 /// Output is printed in pieces of about this many bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Format,
-    Output,
     Start,
     MaxLength,
-    Object,
-    ImageOpts,
-    ForceShare,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Output, None, &["output"]),
-    Flag::value(Id::Start, Some('s'), &["start-offset"]),
-    Flag::value(Id::MaxLength, Some('l'), &["max-length"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::Output),
+    Flag::value(Id::Start, Some('s'), &["start-offset"])
+        .named("OFFSET")
+        .doc("begin here instead of at the start of the disk"),
+    Flag::value(Id::MaxLength, Some('l'), &["max-length"]).named("LENGTH").doc("show no more than so many bytes"),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
 ];
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
-    output: OutputFormat,
+    shared: SharedArgs,
     start: u64,
     max_length: Option<u64>,
 }
@@ -85,30 +71,26 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut arguments = Arguments::default();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::Start => arguments.start = parse_number("start offset", &given.value, 0..=SIZE_MAX)?,
             Id::MaxLength => arguments.max_length = Some(parse_number("max length", &given.value, 0..=SIZE_MAX)?),
-            Id::Object => arguments.objects.add(&given.value)?,
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::ForceShare => arguments.image.force_share = true,
         }
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
-    arguments.image.check_exclusive("--format")?;
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
+    arguments.shared.image.check_exclusive("--format")?;
     Ok(Some(arguments))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(async {
-        let node = session.open_image(&arguments.image, OpenFlags::empty()).await?;
+        let node = session.open_image(&arguments.shared.image, OpenFlags::empty()).await?;
         let mapped = map(&node, &arguments).await;
         let closed = node.close().await;
         mapped?;
-        closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+        closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
         Ok(Outcome::Success)
     })
 }
@@ -144,7 +126,7 @@ impl Entry {
 
 async fn map(node: &Arc<Node>, arguments: &Arguments) -> Result<(), Failure> {
     let end = arguments.max_length.map_or(u64::MAX, |len| arguments.start.saturating_add(len)).min(node.len());
-    let mut printer = Printer::new(arguments.output);
+    let mut printer = Printer::new(arguments.shared.output);
     let mut current = Entry { start: arguments.start, ..Entry::default() };
     loop {
         let at = current.start.saturating_add(current.len);

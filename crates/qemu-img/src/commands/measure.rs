@@ -12,9 +12,11 @@ use qemu_block::types::OpenFlags;
 use super::Command;
 use crate::cli::common::{ImageArg, OptionList, OutputFormat};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::json::Json;
 use crate::output::messages;
@@ -26,48 +28,33 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Tells how large an image will be, with the data of another one or of a given size.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [--output human|json] [-O OUTPUT_FMT] [-o OPTIONS] \
                [--size N | [-l SNAPSHOT_PARAM] [-U] FILENAME]",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image whose data the new one will have")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help               print this text
-  -O, --target-format FMT  the new image's format (default: raw)
-  -o OPTIONS               options of the new image, as for create
-      --size N             measure an empty image of this size
-  -f, --format FMT         the format of FILENAME; recognised by its content if not given
-      --image-opts         FILENAME is a list of options (driver=...,file.filename=...)
-  -l, --snapshot SNAPSHOT  measure this snapshot of FILENAME
-      --output FORM        print text (human, the default) or JSON (json)
-  -U, --force-share        open the image even if another process is writing to it
-      --object OBJDEF      a secret that options name: secret,id=ID,file=FILE
-  FILENAME                 the image whose data the new one will have
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Format,
     TargetFormat,
     Options,
     Snapshot,
-    Output,
     Size,
-    Object,
-    ImageOpts,
-    ForceShare,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::TargetFormat, Some('O'), &["target-format"]),
-    Flag::value(Id::Options, Some('o'), &["options"]),
-    Flag::value(Id::Snapshot, Some('l'), &["snapshot"]),
-    Flag::value(Id::Output, None, &["output"]),
-    Flag::value(Id::Size, None, &["size"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Format),
+    Flag::value(Id::TargetFormat, Some('O'), &["target-format"])
+        .named("FMT")
+        .doc("the new image's format (default: raw)"),
+    Flag::value(Id::Options, Some('o'), &["options"]).named("OPTIONS").doc("options of the new image, as for create"),
+    Flag::value(Id::Snapshot, Some('l'), &["snapshot"]).named("SNAPSHOT").doc("measure this snapshot of FILENAME"),
+    Flag::shared(Shared::Output),
+    Flag::value(Id::Size, None, &["size"]).named("N").doc("measure an empty image of this size"),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
 ];
 
 #[derive(Debug, Default)]
@@ -86,22 +73,16 @@ struct Arguments {
 fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut arguments = Arguments::default();
-    let mut image = ImageArg::default();
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Format => image.format = Some(given.value),
             Id::TargetFormat => arguments.target = Some(given.value),
             Id::Options => arguments.options.add(&given.value)?,
             Id::Snapshot => arguments.snapshot = Some(parse_snapshot(&given.value)?),
-            Id::Output => arguments.output = OutputFormat::parse(COMMAND.name, &given.value)?,
             Id::Size => arguments.size = Some(parse_number("image size", &given.value, 0..=SIZE_MAX)?),
-            Id::Object => arguments.objects.add(&given.value)?,
-            Id::ImageOpts => image.image_opts = true,
-            Id::ForceShare => image.force_share = true,
         }
     }
-    let mut operands = parser.into_operands();
+    let Some((SharedArgs { mut image, objects, output, .. }, mut operands)) = parser.finish() else { return Ok(None) };
+    (arguments.objects, arguments.output) = (objects, output);
     if operands.len() > 1 {
         return Err(Failure::new("At most one filename argument is allowed."));
     }
@@ -135,7 +116,7 @@ fn parse_snapshot(text: &str) -> Result<SnapshotSelector, Failure> {
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(async {
         let source = match &arguments.image {
@@ -222,7 +203,7 @@ mod tests {
             ),
         ] {
             let words = words.iter().map(|word| (*word).to_owned()).collect();
-            let Err(Failure::Text(complaint)) = parse(words) else { panic!("{text} is accepted") };
+            let complaint = parse(words).expect_err(text).into_text();
             assert_eq!(complaint, text);
         }
     }

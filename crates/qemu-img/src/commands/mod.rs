@@ -14,6 +14,7 @@ mod rebase;
 mod resize;
 mod snapshot;
 
+use crate::cli::manual::{CommandDoc, OptionDoc};
 use crate::failure::CommandResult;
 
 /// A command: its place in the help, and its code.
@@ -25,16 +26,26 @@ pub(crate) struct Command {
     pub(crate) summary: &'static str,
     /// Its options and operands, in one line.
     pub(crate) synopsis: &'static str,
+    /// Its options.
+    pub(crate) options: fn() -> Vec<OptionDoc>,
+    /// Its operands, and what they are.
+    pub(crate) operands: &'static [(&'static str, &'static str)],
+    /// Further sentences for its help; may be empty.
+    pub(crate) notes: &'static str,
     /// Runs it with the words that follow its name.
     pub(crate) run: fn(Vec<String>) -> CommandResult,
 }
 
 impl Command {
-    /// The answer to `--help`: the synopsis, and `options`, a table of the flags and what they mean.
-    pub(crate) fn help(&self, options: &str) -> String {
-        let Self { name, summary, synopsis, .. } = self;
-        // A literal that begins after a line break has lost the indentation of its first line.
-        format!("{summary}\n\nUsage: qemu-img {name} {synopsis}\n\n  {}", options.trim_start())
+    /// Everything there is to know about it.
+    pub(crate) fn doc(&self) -> CommandDoc {
+        let Self { name, summary, synopsis, options, operands, notes, .. } = *self;
+        CommandDoc { name, summary, synopsis, options: options(), operands, notes }
+    }
+
+    /// The answer to `--help`.
+    pub(crate) fn help(&self) -> String {
+        self.doc().help()
     }
 }
 

@@ -16,10 +16,11 @@ use qemu_util::units::MIB;
 use qemu_util::zero::is_zero;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename, parse_cache, permissions};
+use crate::cli::common::{one_filename, parse_cache, permissions};
 use crate::cli::getopt::{Flag, Parser};
-use crate::cli::object::Objects;
+use crate::cli::manual::docs;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::session::Session;
@@ -35,71 +36,52 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Gives an image another backing file.",
     synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [-T CACHE] [-q] [-U] [-p] [-u] [-c] \
                -b BACKING [-F BACKING_FMT] FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help                print this text
-  -q, --quiet               print nothing but errors
-  -p, --progress            show progress
-  -f, --format FMT          the image's format; recognised by its content if not given
-      --image-opts          FILENAME is a list of options (driver=...,file.filename=...)
-  -t, --cache CACHE         cache mode of the image (writeback)
-  -b, --backing BACKING     the new backing file; an empty name for none
-  -F, --backing-format FMT  its format (-B is an older name)
-  -T, --backing-cache CACHE cache mode of the backing files (writeback)
-  -u, --backing-unsafe      change the name only: the disk may show something else afterwards
-  -c, --compress            compress what is copied
-  -U, --force-share         open the image even if another process is writing to it
-      --object OBJDEF       a secret that options name: secret,id=ID,file=FILE
-  FILENAME                  the image
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Progress,
-    Format,
-    ImageOpts,
     Cache,
     Backing,
     BackingFormat,
     BackingCache,
     Unsafe,
     Compress,
-    ForceShare,
-    Object,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::switch(Id::Progress, Some('p'), &["progress"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::value(Id::Cache, Some('t'), &["cache"]),
-    Flag::value(Id::Backing, Some('b'), &["backing"]),
-    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]),
-    Flag::value(Id::BackingFormat, Some('B'), &[]),
-    Flag::value(Id::BackingCache, Some('T'), &["backing-cache"]),
-    Flag::switch(Id::Unsafe, Some('u'), &["backing-unsafe"]),
-    Flag::switch(Id::Compress, Some('c'), &["compress"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
-    Flag::value(Id::Object, None, &["object"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Progress),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::ImageOpts),
+    Flag::value(Id::Cache, Some('t'), &["cache"]).named("CACHE").doc("cache mode of the image (writeback)"),
+    Flag::value(Id::Backing, Some('b'), &["backing"])
+        .named("BACKING")
+        .doc("the new backing file; an empty name for none"),
+    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]).named("FMT").doc("its format"),
+    Flag::value(Id::BackingFormat, Some('B'), &[]).named("BACKING_FMT").doc("an older name of -F"),
+    Flag::value(Id::BackingCache, Some('T'), &["backing-cache"])
+        .named("CACHE")
+        .doc("cache mode of the backing files (writeback)"),
+    Flag::switch(Id::Unsafe, Some('u'), &["backing-unsafe"])
+        .doc("change the name only: the disk may show something else afterwards"),
+    Flag::switch(Id::Compress, Some('c'), &["compress"]).doc("compress what is copied"),
+    Flag::shared(Shared::ForceShare),
+    Flag::shared(Shared::Object),
 ];
 
 #[derive(Debug, Default)]
 struct Arguments {
-    image: ImageArg,
-    objects: Objects,
+    shared: SharedArgs,
     backing: Option<String>,
     backing_format: Option<String>,
     backing_cache: Option<CacheMode>,
     is_unsafe: bool,
     compress: bool,
-    progress: bool,
-    quiet: bool,
 }
 
 impl Arguments {
@@ -116,50 +98,45 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let (mut cache, mut backing_cache) = (None, None);
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => arguments.quiet = true,
-            Id::Progress => arguments.progress = true,
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::ImageOpts => arguments.image.image_opts = true,
             Id::Cache => cache = Some(given.value),
             Id::Backing => arguments.backing = Some(given.value),
             Id::BackingFormat => arguments.backing_format = Some(given.value),
             Id::BackingCache => backing_cache = Some(given.value),
             Id::Unsafe => arguments.is_unsafe = true,
             Id::Compress => arguments.compress = true,
-            Id::ForceShare => arguments.image.force_share = true,
-            Id::Object => arguments.objects.add(&given.value)?,
         }
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
     if arguments.backing.is_none() && !arguments.is_unsafe {
         return Err(Failure::usage(COMMAND.name, "Must specify backing file (-b) or use unsafe mode (-u)"));
     }
-    arguments.image.check_exclusive("--format")?;
+    arguments.shared.image.check_exclusive("--format")?;
     let parse = |name: String| parse_cache(&name, |name| format!("Invalid cache option: {name}"));
-    arguments.image.cache = cache.map(parse).transpose()?;
+    arguments.shared.image.cache = cache.map(parse).transpose()?;
     let parse = |name: String| parse_cache(&name, |name| format!("Invalid source cache option: {name}"));
     arguments.backing_cache = backing_cache.map(parse).transpose()?;
     Ok(Some(arguments))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
-    let session = Session::new()?.with_objects(&arguments.objects);
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(rebase(&session, &arguments))
 }
 
 async fn rebase(session: &Session, arguments: &Arguments) -> CommandResult {
     let mut flags = OpenFlags::WRITE | OpenFlags::RESIZE;
     flags.set(OpenFlags::NO_BACKING, arguments.is_unsafe);
-    if arguments.image.force_share {
+    if arguments.shared.image.force_share {
         return Err(Failure::new(format!(
             "Could not open '{}': force-share=on can only be used with read-only images",
-            arguments.image.name
+            arguments.shared.image.name
         )));
     }
-    let node = session.open_image(&arguments.image, flags).await?;
-    let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
+    let node = session.open_image(&arguments.shared.image, flags).await?;
+    let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
     let rebased = rebase_opened(session, arguments, &node, &progress).await;
     let closed = node.close().await;
     match &rebased {
@@ -167,7 +144,7 @@ async fn rebase(session: &Session, arguments: &Arguments) -> CommandResult {
         Err(_) => progress.abandon(),
     }
     rebased?;
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.image.name), &error))?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
     Ok(Outcome::Success)
 }
 

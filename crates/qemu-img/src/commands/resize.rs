@@ -10,9 +10,11 @@ use qemu_util::units::{SizeError, parse_size};
 use super::Command;
 use crate::cli::common::ImageArg;
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::number::SIZE_MAX;
 use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
@@ -22,40 +24,28 @@ pub(crate) const COMMAND: Command = Command {
     name: "resize",
     summary: "Changes the size of the disk that an image holds.",
     synopsis: "[--object OBJDEF] [-q] [-f FMT | --image-opts] [--preallocation MODE] [--shrink] FILENAME [+|-]SIZE",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image"), ("[+|-]SIZE", "the new size, or by how much it grows or shrinks")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help                print this text
-  -q, --quiet               print nothing but errors
-  -f, --format FMT          the image's format; recognised by its content if not given
-      --image-opts          FILENAME is a list of options (driver=...,file.filename=...)
-      --preallocation MODE  what to allocate for the new part: off (the default), metadata, falloc or full
-      --shrink              the size may become smaller; what lies past the new end is lost
-      --object OBJDEF       a secret that options name: secret,id=ID,file=FILE
-  FILENAME                  the image
-  [+|-]SIZE                 the new size, or by how much it grows or shrinks
-";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Format,
-    Object,
-    ImageOpts,
     Preallocation,
     Shrink,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::value(Id::Preallocation, None, &["preallocation"]),
-    Flag::switch(Id::Shrink, None, &["shrink"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::value(Id::Preallocation, None, &["preallocation"])
+        .named("MODE")
+        .doc("what to allocate for the new part: off (the default), metadata, falloc or full"),
+    Flag::switch(Id::Shrink, None, &["shrink"]).doc("the size may become smaller; what lies past the new end is lost"),
 ];
 
 /// What the size is to become.
@@ -94,16 +84,9 @@ fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     // The size is taken away first: one that begins with a minus is no option.
     let size = if words.len() >= 2 { words.pop() } else { None };
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
-    let mut image = ImageArg::default();
-    let mut objects = Objects::default();
-    let (mut prealloc, mut shrink, mut quiet) = (PreallocMode::Off, false, false);
+    let (mut prealloc, mut shrink) = (PreallocMode::Off, false);
     while let Some(given) = parser.next()? {
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => quiet = true,
-            Id::Format => image.format = Some(given.value),
-            Id::Object => objects.add(&given.value)?,
-            Id::ImageOpts => image.image_opts = true,
             Id::Preallocation => {
                 let refused = || Failure::new(format!("Invalid preallocation mode '{}'", given.value));
                 prealloc = PreallocMode::parse(&given.value).ok_or_else(refused)?;
@@ -111,8 +94,9 @@ fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Shrink => shrink = true,
         }
     }
+    let Some((SharedArgs { mut image, objects, quiet, .. }, operands)) = parser.finish() else { return Ok(None) };
     image.check_exclusive("--format")?;
-    let mut operands = parser.into_operands().into_iter();
+    let mut operands = operands.into_iter();
     let (Some(name), Some(size)) = (operands.next(), size) else { return Err(expecting()) };
     if operands.next().is_some() {
         return Err(Failure::usage(COMMAND.name, "Extra argument(s) in command line"));
@@ -141,7 +125,7 @@ fn parse_target(text: &str) -> Result<Target, Failure> {
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(resize(&session, &arguments))
 }
@@ -169,7 +153,7 @@ async fn set_size(node: &Node, arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::new("Preallocation can only be used for growing images"));
     }
     if new < old && !arguments.shrink {
-        return Err(Failure::Text(
+        return Err(Failure::text(
             "qemu-img: Use the --shrink option to perform a shrink operation.\n\
              qemu-img: warning: Shrinking an image will delete all data beyond the shrunken image's end. Before performing \
              such an operation, make sure there is no important data there."

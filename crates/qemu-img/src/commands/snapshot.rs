@@ -12,8 +12,10 @@ use qemu_block::types::OpenFlags;
 use super::Command;
 use crate::cli::common::{ImageArg, one_filename};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::docs;
 use crate::cli::object::Objects;
 use crate::cli::program;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::image_info::snapshot_list;
 use crate::output::messages;
@@ -25,34 +27,17 @@ pub(crate) const COMMAND: Command = Command {
     summary: "Lists, makes, applies or deletes internal snapshots of an image.",
     synopsis: "[--object OBJDEF] [-q] [-f FMT | --image-opts] [-U] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] \
                FILENAME",
+    options: || docs(FLAGS),
+    operands: &[("FILENAME", "the image")],
+    notes: "",
     run,
 };
-
-const OPTIONS: &str = "\
-  -h, --help           print this text
-  -q, --quiet          print nothing but errors
-  -f, --format FMT     the image's format; recognised by its content if not given
-      --image-opts     FILENAME is a list of options (driver=...,file.filename=...)
-  -U, --force-share    open the image even if another process is writing to it; to list only
-      --object OBJDEF  a secret that options name: secret,id=ID,file=FILE
-  -l, --list           list the snapshots, which is what happens if nothing else is asked for
-  -c SNAPSHOT          make a snapshot of this name
-  -a SNAPSHOT          make the disk what it was at the snapshot with this number or name
-  -d SNAPSHOT          delete the first snapshot of this name
-  FILENAME             the image
-";
 
 /// Names are cut to this many bytes, as the reference does.
 const NAME_BYTES_MAX: usize = 255;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Quiet,
-    Format,
-    Object,
-    ImageOpts,
-    ForceShare,
     List,
     Create,
     Apply,
@@ -61,16 +46,19 @@ enum Id {
 
 /// The long names of the actions take no value in the reference's 10.0, so that they cannot be used; here they do.
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::value(Id::Object, None, &["object"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
-    Flag::switch(Id::List, Some('l'), &["list"]),
-    Flag::value(Id::Create, Some('c'), &["create"]),
-    Flag::value(Id::Apply, Some('a'), &["apply"]),
-    Flag::value(Id::Delete, Some('d'), &["delete"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
+    Flag::switch(Id::List, Some('l'), &["list"])
+        .doc("list the snapshots, which is what happens if nothing else is asked for"),
+    Flag::value(Id::Create, Some('c'), &["create"]).named("SNAPSHOT").doc("make a snapshot of this name"),
+    Flag::value(Id::Apply, Some('a'), &["apply"])
+        .named("SNAPSHOT")
+        .doc("make the disk what it was at the snapshot with this number or name"),
+    Flag::value(Id::Delete, Some('d'), &["delete"]).named("SNAPSHOT").doc("delete the first snapshot of this name"),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,29 +79,9 @@ struct Arguments {
 /// The arguments; none when the user asks for help.
 fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
-    let mut image = ImageArg::default();
-    let mut objects = Objects::default();
     let mut action = None;
     while let Some(given) = parser.next()? {
         let wanted = match given.id {
-            Id::Help => return Ok(None),
-            Id::Quiet => continue,
-            Id::Format => {
-                image.format = Some(given.value);
-                continue;
-            }
-            Id::Object => {
-                objects.add(&given.value)?;
-                continue;
-            }
-            Id::ImageOpts => {
-                image.image_opts = true;
-                continue;
-            }
-            Id::ForceShare => {
-                image.force_share = true;
-                continue;
-            }
             Id::List => Action::List,
             Id::Create => Action::Create(given.value),
             Id::Apply => Action::Apply(given.value),
@@ -123,13 +91,14 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             return Err(Failure::usage(COMMAND.name, "Cannot mix '-l', '-a', '-c', '-d'"));
         }
     }
-    image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    let Some((SharedArgs { mut image, objects, .. }, operands)) = parser.finish() else { return Ok(None) };
+    image.name = one_filename(COMMAND.name, operands)?;
     image.check_exclusive("--format")?;
     Ok(Some(Arguments { image, objects, action: action.unwrap_or(Action::List) }))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
-    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help(OPTIONS)) };
+    let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(act(&session, &arguments))
 }
@@ -225,7 +194,7 @@ mod tests {
         ] {
             assert_eq!(parse_line(line).expect("valid").expect("no help").action, action, "{line}");
         }
-        let Err(Failure::Text(text)) = parse_line("-l -c x a") else { panic!("accepted") };
+        let text = parse_line("-l -c x a").expect_err("two actions").into_text();
         assert!(text.starts_with("qemu-img: Cannot mix '-l', '-a', '-c', '-d'\n"), "{text}");
     }
 

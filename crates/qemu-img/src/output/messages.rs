@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::failure::Failure;
 use crate::output::human::escape_lines;
+use crate::settings;
 
 /// Writes `text` to standard output at once.
 ///
@@ -31,10 +32,10 @@ pub(crate) fn print_error(text: &str) {
     drop(io::stderr().lock().write_all(line.as_bytes()));
 }
 
-/// `qemu-img: warning: text`. Some callers take any text on standard error for a failure: warn only when something
+/// `qemu-img: warning: text`, in the name of the program that runs. Some callers take any text on standard error for a failure: warn only when something
 /// is wrong.
 pub(crate) fn warn(text: &str) {
-    print_error(&format!("qemu-img: warning: {text}"));
+    print_error(&format!("{}: warning: {text}", settings::program()));
 }
 
 /// The warning for an image that is written to although its format was only guessed to be raw.

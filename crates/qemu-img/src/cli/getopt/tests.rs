@@ -34,9 +34,8 @@ fn parse(words: &[&str], mode: Operands) -> Parsed {
     loop {
         match parser.next() {
             Ok(Some(Given { id, value })) => given.push((id, value)),
-            Ok(None) => return Ok((given, parser.into_operands())),
-            Err(Failure::Text(text)) => return Err(text.lines().next().unwrap_or_default().to_owned()),
-            Err(other) => panic!("unexpected {other:?}"),
+            Ok(None) => return Ok((given, parser.finish().map(|(_, operands)| operands).unwrap_or_default())),
+            Err(failure) => return Err(failure.into_text().lines().next().unwrap_or_default().to_owned()),
         }
     }
 }

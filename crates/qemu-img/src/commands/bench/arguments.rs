@@ -2,9 +2,11 @@
 
 use super::COMMAND;
 use super::load::Mode;
-use crate::cli::common::{ImageArg, one_filename, parse_cache};
+use crate::cli::common::{one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
+use crate::cli::manual::{OptionDoc, docs};
 use crate::cli::number::{COUNT_MAX, SIZE_MAX, parse_number};
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::Failure;
 
 /// Bytes that the buffers of all requests in flight may take. More is a mistyped number.
@@ -12,9 +14,6 @@ const BUFFERS_LEN_MAX: u64 = 16 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
-    Format,
-    ImageOpts,
     Cache,
     Count,
     Depth,
@@ -27,35 +26,42 @@ enum Id {
     Pattern,
     FlushInterval,
     NoDrain,
-    ForceShare,
-    Quiet,
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::Format, Some('f'), &["format"]),
-    Flag::switch(Id::ImageOpts, None, &["image-opts"]),
-    Flag::value(Id::Cache, Some('t'), &["cache"]),
-    Flag::value(Id::Count, Some('c'), &["count"]),
-    Flag::value(Id::Depth, Some('d'), &["depth"]),
-    Flag::value(Id::Offset, Some('o'), &["offset"]),
-    Flag::value(Id::BufferSize, Some('s'), &["buffer-size"]),
-    Flag::value(Id::StepSize, Some('S'), &["step-size"]),
-    Flag::value(Id::Aio, Some('i'), &["aio"]),
-    Flag::switch(Id::Native, Some('n'), &["native"]),
-    Flag::switch(Id::Write, Some('w'), &["write"]),
-    Flag::value(Id::Pattern, None, &["pattern"]),
-    Flag::value(Id::FlushInterval, None, &["flush-interval"]),
-    Flag::switch(Id::NoDrain, None, &["no-drain"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
-    Flag::switch(Id::Quiet, Some('q'), &[]).also(&["quiet"]),
+    Flag::shared(Shared::Help),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::ImageOpts),
+    Flag::value(Id::Cache, Some('t'), &["cache"])
+        .named("CACHE")
+        .doc("none, writeback (the default), writethrough, directsync or unsafe"),
+    Flag::value(Id::Count, Some('c'), &["count"]).named("COUNT").doc("how many requests (default: 75000)"),
+    Flag::value(Id::Depth, Some('d'), &["depth"]).named("DEPTH").doc("how many of them at a time (default: 64)"),
+    Flag::value(Id::Offset, Some('o'), &["offset"]).named("OFFSET").doc("where the first one starts (default: 0)"),
+    Flag::value(Id::BufferSize, Some('s'), &["buffer-size"]).named("SIZE").doc("how long each one is (default: 4K)"),
+    Flag::value(Id::StepSize, Some('S'), &["step-size"])
+        .named("STEP")
+        .doc("from the start of one to that of the next, wrapping around at the end (default: SIZE)"),
+    Flag::value(Id::Aio, Some('i'), &["aio"]).named("AIO").doc("how requests reach the system; only 'threads' so far"),
+    Flag::switch(Id::Native, Some('n'), &["native"]).doc("the same as '-i native', which is not supported yet"),
+    Flag::switch(Id::Write, Some('w'), &["write"]).doc("write instead of reading"),
+    Flag::value(Id::Pattern, None, &["pattern"]).named("BYTE").doc("write this byte (default: 0)"),
+    Flag::value(Id::FlushInterval, None, &["flush-interval"]).named("N").doc("flush after every N writes"),
+    Flag::switch(Id::NoDrain, None, &["no-drain"]).doc("do not wait for other writes before a flush"),
+    Flag::shared(Shared::ForceShare),
+    Flag::shared(Shared::Quiet).written_out(),
 ];
+
+/// What help texts say of them.
+pub(super) fn option_docs() -> Vec<OptionDoc> {
+    docs(FLAGS)
+}
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub(super) struct Arguments {
-    /// The image.
-    pub(super) image: ImageArg,
+    /// The image and how to open it.
+    pub(super) shared: SharedArgs,
     /// What requests do.
     pub(super) mode: Mode,
     /// How many requests; at least one.
@@ -78,7 +84,7 @@ pub(super) struct Arguments {
 pub(super) fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     let mut parser = Parser::new(COMMAND.name, FLAGS, words);
     let mut arguments = Arguments {
-        image: ImageArg::default(),
+        shared: SharedArgs::default(),
         mode: Mode::Read,
         count: 75_000,
         depth: 64,
@@ -88,14 +94,11 @@ pub(super) fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
         flush_interval: None,
         drain: true,
     };
-    let (mut write, mut pattern) = (false, 0);
+    let (mut write, mut pattern, mut cache) = (false, 0, None);
     while let Some(given) = parser.next()? {
         let number = |what: &str, min, max| parse_number(what, &given.value, min..=max);
         match given.id {
-            Id::Help => return Ok(None),
-            Id::Format => arguments.image.format = Some(given.value),
-            Id::ImageOpts => arguments.image.image_opts = true,
-            Id::Cache => arguments.image.cache = Some(parse_cache(&given.value, |_| "Invalid cache mode".to_owned())?),
+            Id::Cache => cache = Some(parse_cache(&given.value, |_| "Invalid cache mode".to_owned())?),
             Id::Count => arguments.count = number("request count", 1, COUNT_MAX)?,
             Id::Depth => arguments.depth = number("queue depth", 1, COUNT_MAX)?,
             Id::Offset => arguments.offset = number("offset", 0, SIZE_MAX)?,
@@ -107,15 +110,16 @@ pub(super) fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             Id::Pattern => pattern = number("pattern byte", 0, u8::MAX.into())?,
             Id::FlushInterval => arguments.flush_interval = Some(number("flush interval", 0, COUNT_MAX)?),
             Id::NoDrain => arguments.drain = false,
-            Id::ForceShare => arguments.image.force_share = true,
-            // The reference prints its three lines all the same, and they are all there is.
-            Id::Quiet => {}
         }
     }
+    // The reference prints its three lines with -q, too, and they are all there is.
+    let Some((shared, operands)) = parser.finish() else { return Ok(None) };
+    arguments.shared = shared;
+    arguments.shared.image.cache = cache;
     if write {
         arguments.mode = Mode::Write { pattern: u8::try_from(pattern).expect("the range was checked") };
     }
-    arguments.image.name = one_filename(COMMAND.name, parser.into_operands())?;
+    arguments.shared.image.name = one_filename(COMMAND.name, operands)?;
     check(arguments).map(Some)
 }
 
@@ -131,7 +135,7 @@ fn check(mut arguments: Arguments) -> Result<Arguments, Failure> {
         }
         _ => {}
     }
-    arguments.image.check_exclusive("--format")?;
+    arguments.shared.image.check_exclusive("--format")?;
     if arguments.step == 0 {
         arguments.step = arguments.buffer_len;
     }
@@ -161,7 +165,7 @@ mod tests {
 
     #[track_caller]
     fn refuse(words: &[&str], text: &str) {
-        let Err(Failure::Text(complaint)) = parse_words(words) else { panic!("{words:?} is accepted") };
+        let complaint = parse_words(words).expect_err("accepted").into_text();
         assert_eq!(complaint, format!("qemu-img: {text}"));
     }
 

@@ -64,41 +64,15 @@ pub(crate) const COMMAND: Command = Command {
                [-B BACKING [-F BACKING_FMT]] [-c] \
                [--bitmaps [--skip-broken-bitmaps]] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
                [-p] [-q] SOURCE... TARGET",
+    options: options::option_docs,
+    operands: &[("SOURCE", "an image to copy; several are joined"), ("TARGET", "the image to write")],
+    notes: "",
     run,
 };
 
-const OPTIONS: &str = "\
-  -h, --help                      print this and exit
-  -f, --source-format FMT         the format of the sources (found out if absent)
-      --image-opts                SOURCE is a list of options, not a name
-  -T, --source-cache CACHE        how the sources are cached (writeback)
-  -U, --force-share               read the sources although others may write to them
-  -l, --snapshot SNAPSHOT         read this internal snapshot of the source: a name or number, or
-                                  snapshot.id=ID,snapshot.name=NAME
-      --salvage                   take what cannot be read for zeros
-  -O, --output-format FMT         the format of the target (raw)
-      --target-image-opts         TARGET is a list of options, not a name; needs -n
-  -o, --options OPTIONS           options of the target's format; 'help' lists them
-  -t, --output-cache CACHE        how the target is cached (unsafe)
-  -B, --backing BACKING           make the target an overlay of this image
-  -F, --backing-format FMT        the format of that image
-  -c, --compress                  compress the data
-  -n, --no-create                 the target exists already
-      --target-is-zero            and it reads as zeros; needs -n
-  -S, --sparse-size SIZE          leave out runs of zeros of at least SIZE bytes (4k); 0 writes everything
-  -m, --parallel TASKS            how many tasks copy at the same time, 1 to 16 (8)
-  -W, --oob-writes                write in any order
-  -C, --copy-range-offloading     let the kernel copy where it can
-      --bitmaps                   copy the persistent bitmaps of the source
-      --skip-broken-bitmaps       leave out those that cannot be relied on; needs --bitmaps
-  -p, --progress                  show progress
-      --object OBJDEF             a secret that options name: secret,id=ID,file=FILE
-  -q, --quiet                     print errors only
-";
-
 fn run(words: Vec<String>) -> CommandResult {
     match Request::parse(words)? {
-        Request::Help => print(&COMMAND.help(OPTIONS)),
+        Request::Help => print(&COMMAND.help()),
         Request::OptionHelp { format, filename } => {
             let session = Session::new()?;
             print(&option_help(&session, &format, filename.as_deref())?)
@@ -362,16 +336,18 @@ impl Watch for Watcher<'_> {
 }
 
 fn status_failure(error: &StatusError) -> Failure {
-    Failure::new(format!("error while reading block status at offset {}: {}", error.offset, reason(&error.error)))
+    let text = format!("error while reading block status at offset {}: {}", error.offset, reason(&error.error));
+    Failure::new(text).of_kind(&error.error).at(error.offset)
 }
 
 fn copy_failure(failure: &copy::Failure) -> Failure {
     let (offset, reason) = (failure.offset, reason(&failure.error));
-    Failure::new(match failure.step {
+    let text = match failure.step {
         FailedStep::BlockStatus => format!("error while reading block status at offset {offset}: {reason}"),
         FailedStep::Read => format!("error while reading at byte {offset}: {reason}"),
         FailedStep::Write => format!("error while writing at byte {offset}: {reason}"),
-    })
+    };
+    Failure::new(text).of_kind(&failure.error).at(offset)
 }
 
 /// The text of the errno, as the reference prints it, and more where the errno alone says nothing about the image.

@@ -7,8 +7,10 @@ use super::bitmaps::BitmapRule;
 use super::source::SECTOR;
 use crate::cli::common::{OptionList, parse_cache};
 use crate::cli::getopt::{Flag, Given, Parser};
+use crate::cli::manual::{OptionDoc, docs};
 use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::object::Objects;
+use crate::cli::shared::{Shared, SharedArgs};
 use crate::cli::snapshot::SnapshotArg;
 use crate::failure::Failure;
 
@@ -107,7 +109,6 @@ pub(super) struct TargetArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
-    Help,
     SourceFormat,
     SourceImageOpts,
     SourceCache,
@@ -125,46 +126,70 @@ enum Id {
     NoCreate,
     TargetIsZero,
     Compress,
-    ForceShare,
     Rate,
     Tasks,
     OutOfOrder,
     CopyRange,
-    Progress,
-    Quiet,
-    Object,
 }
 
 /// Long names: first those that the reference's 10.0 takes, then what its help text and newer versions say.
 const FLAGS: &[Flag<Id>] = &[
-    Flag::switch(Id::Help, Some('h'), &["help"]),
-    Flag::value(Id::SourceFormat, Some('f'), &["source-format"]),
-    Flag::switch(Id::SourceImageOpts, None, &["source-image-opts", "image-opts"]),
-    Flag::value(Id::SourceCache, Some('T'), &["source-cache"]),
-    Flag::value(Id::Snapshot, Some('l'), &["snapshot"]).also(&["source-snapshot"]),
-    Flag::switch(Id::Bitmaps, None, &["bitmaps"]),
-    Flag::switch(Id::SkipBrokenBitmaps, None, &["skip-broken-bitmaps"]),
-    Flag::switch(Id::Salvage, None, &["salvage"]),
-    Flag::value(Id::TargetFormat, Some('O'), &["output-format"]).also(&["target-format"]),
-    Flag::switch(Id::TargetImageOpts, None, &["target-image-opts"]),
-    Flag::value(Id::TargetOptions, Some('o'), &["options"]).also(&["target-options", "target-format-options"]),
-    Flag::value(Id::TargetCache, Some('t'), &["output-cache"]).also(&["target-cache"]),
-    Flag::value(Id::Backing, Some('B'), &["backing"]),
-    Flag::value(Id::Backing, Some('b'), &[]),
-    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]),
-    Flag::value(Id::SparseSize, Some('S'), &["sparse-size"]),
-    Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]),
-    Flag::switch(Id::TargetIsZero, None, &["target-is-zero"]),
-    Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]),
-    Flag::switch(Id::ForceShare, Some('U'), &["force-share"]),
-    Flag::value(Id::Rate, Some('r'), &["rate"]).also(&["rate-limit"]),
-    Flag::value(Id::Tasks, Some('m'), &["parallel"]),
-    Flag::switch(Id::OutOfOrder, Some('W'), &["oob-writes"]),
-    Flag::switch(Id::CopyRange, Some('C'), &["copy-range-offloading"]),
-    Flag::switch(Id::Progress, Some('p'), &[]).also(&["progress"]),
-    Flag::switch(Id::Quiet, Some('q'), &["quiet"]),
-    Flag::value(Id::Object, None, &["object"]),
+    Flag::shared(Shared::Help),
+    Flag::value(Id::SourceFormat, Some('f'), &["source-format"])
+        .named("FMT")
+        .doc("the format of the sources (found out if absent)"),
+    Flag::switch(Id::SourceImageOpts, None, &["source-image-opts", "image-opts"])
+        .doc("SOURCE is a list of options, not a name"),
+    Flag::value(Id::SourceCache, Some('T'), &["source-cache"])
+        .named("CACHE")
+        .doc("how the sources are cached (writeback)"),
+    Flag::value(Id::Snapshot, Some('l'), &["snapshot"])
+        .also(&["source-snapshot"])
+        .named("SNAPSHOT")
+        .doc("read this internal snapshot of the source: a name or number, or snapshot.id=ID,snapshot.name=NAME"),
+    Flag::switch(Id::Bitmaps, None, &["bitmaps"]).doc("copy the persistent bitmaps of the source"),
+    Flag::switch(Id::SkipBrokenBitmaps, None, &["skip-broken-bitmaps"])
+        .doc("leave out those that cannot be relied on; needs --bitmaps"),
+    Flag::switch(Id::Salvage, None, &["salvage"]).doc("take what cannot be read for zeros"),
+    Flag::value(Id::TargetFormat, Some('O'), &["output-format"])
+        .also(&["target-format"])
+        .named("FMT")
+        .doc("the format of the target (raw)"),
+    Flag::switch(Id::TargetImageOpts, None, &["target-image-opts"])
+        .doc("TARGET is a list of options, not a name; needs -n"),
+    Flag::value(Id::TargetOptions, Some('o'), &["options"])
+        .also(&["target-options", "target-format-options"])
+        .named("OPTIONS")
+        .doc("options of the target's format; 'help' lists them"),
+    Flag::value(Id::TargetCache, Some('t'), &["output-cache"])
+        .also(&["target-cache"])
+        .named("CACHE")
+        .doc("how the target is cached (unsafe)"),
+    Flag::value(Id::Backing, Some('B'), &["backing"]).named("BACKING").doc("make the target an overlay of this image"),
+    Flag::value(Id::Backing, Some('b'), &[]).named("BACKING").doc("another name of -B"),
+    Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]).named("FMT").doc("the format of that image"),
+    Flag::value(Id::SparseSize, Some('S'), &["sparse-size"])
+        .named("SIZE")
+        .doc("leave out runs of zeros of at least SIZE bytes (4k); 0 writes everything"),
+    Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]).doc("the target exists already"),
+    Flag::switch(Id::TargetIsZero, None, &["target-is-zero"]).doc("and it reads as zeros; needs -n"),
+    Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]).doc("compress the data"),
+    Flag::shared(Shared::ForceShare),
+    Flag::value(Id::Rate, Some('r'), &["rate"]).also(&["rate-limit"]).named("RATE").doc("not supported yet"),
+    Flag::value(Id::Tasks, Some('m'), &["parallel"])
+        .named("TASKS")
+        .doc("how many tasks copy at the same time, 1 to 16 (8)"),
+    Flag::switch(Id::OutOfOrder, Some('W'), &["oob-writes"]).doc("write in any order"),
+    Flag::switch(Id::CopyRange, Some('C'), &["copy-range-offloading"]).doc("let the kernel copy where it can"),
+    Flag::shared(Shared::Progress).written_out(),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Object),
 ];
+
+/// What help texts say of them.
+pub(super) fn option_docs() -> Vec<OptionDoc> {
+    docs(FLAGS)
+}
 
 /// The values of all options, before they are looked at together.
 #[derive(Debug, Default)]
@@ -172,7 +197,6 @@ struct Raw {
     source_format: Option<String>,
     source_image_opts: bool,
     source_cache: Option<String>,
-    force_share: bool,
     target_format: Option<String>,
     target_image_opts: bool,
     target_cache: Option<String>,
@@ -187,12 +211,9 @@ struct Raw {
     out_of_order: bool,
     copy_range: bool,
     salvage: bool,
-    progress: bool,
-    quiet: bool,
     bitmaps: bool,
     skip_broken_bitmaps: bool,
     snapshot: SnapshotArg,
-    objects: Objects,
     /// Options that are known and not done yet.
     refused: Option<&'static str>,
 }
@@ -206,13 +227,11 @@ impl Request {
         let mut parser = Parser::new("convert", FLAGS, words);
         let mut raw = Raw::default();
         while let Some(given) = parser.next()? {
-            if given.id == Id::Help {
-                return Ok(Self::Help);
-            }
             raw.take(given)?;
         }
+        let Some((shared, operands)) = parser.finish() else { return Ok(Self::Help) };
         raw.check()?;
-        raw.finish(parser.into_operands())
+        raw.finish(shared, operands)
     }
 }
 
@@ -220,7 +239,6 @@ impl Raw {
     fn take(&mut self, given: Given<Id>) -> Result<(), Failure> {
         let value = given.value;
         match given.id {
-            Id::Help => {}
             Id::SourceFormat => self.source_format = Some(value),
             Id::SourceImageOpts => self.source_image_opts = true,
             Id::SourceCache => self.source_cache = Some(value),
@@ -238,7 +256,6 @@ impl Raw {
             Id::NoCreate => self.no_create = true,
             Id::TargetIsZero => self.target_is_zero = true,
             Id::Compress => self.compress = true,
-            Id::ForceShare => self.force_share = true,
             Id::Rate => {
                 parse_number("rate limit", &value, 0..=SIZE_MAX)?;
                 self.refused = Some("Limiting the rate (-r)");
@@ -246,9 +263,6 @@ impl Raw {
             Id::Tasks => self.tasks = Some(parse_tasks(&value)?),
             Id::OutOfOrder => self.out_of_order = true,
             Id::CopyRange => self.copy_range = true,
-            Id::Progress => self.progress = true,
-            Id::Quiet => self.quiet = true,
-            Id::Object => self.objects.add(&value)?,
         }
         Ok(())
     }
@@ -270,7 +284,7 @@ impl Raw {
         }
     }
 
-    fn finish(mut self, mut operands: Vec<String>) -> Result<Request, Failure> {
+    fn finish(mut self, shared: SharedArgs, mut operands: Vec<String>) -> Result<Request, Failure> {
         let target = if operands.len() > 1 { operands.pop() } else { None };
         if self.target_options.asks_for_help() {
             let format = self.target_format.unwrap_or_else(|| "raw".to_owned());
@@ -290,7 +304,7 @@ impl Raw {
                 format: self.source_format,
                 image_opts: self.source_image_opts,
                 cache: source_cache,
-                force_share: self.force_share,
+                force_share: shared.image.force_share,
             },
             target,
             output: TargetArguments {
@@ -314,9 +328,9 @@ impl Raw {
                 (true, false) => BitmapRule::CopyAll,
                 (true, true) => BitmapRule::CopySound,
             },
-            progress: self.progress && !self.quiet,
-            quiet: self.quiet,
-            objects: self.objects,
+            progress: shared.progress && !shared.quiet,
+            quiet: shared.quiet,
+            objects: shared.objects,
         })))
     }
 
@@ -396,8 +410,8 @@ mod tests {
 
     fn message(line: &str) -> String {
         match parse(line) {
-            Err(Failure::Text(text)) => text,
-            other => panic!("{line}: {other:?}"),
+            Err(failure) => failure.into_text(),
+            Ok(request) => panic!("{line}: {request:?}"),
         }
     }
 

@@ -353,7 +353,7 @@ mod tests {
         let sources: Vec<_> = identity(&path).into_iter().collect();
         let name = link.to_string_lossy();
         for name in [name.to_string(), format!("file:{name}")] {
-            let Err(Failure::Text(text)) = check_not_a_source(&name, "raw", &sources, true) else { panic!("{name}") };
+            let text = check_not_a_source(&name, "raw", &sources, true).expect_err(&name).into_text();
             assert!(text.contains("error while converting raw: Failed to get \"write\" lock\n"), "{text}");
         }
         check_not_a_source("nbd://host/x", "raw", &sources, true).expect("not a file");

@@ -1,0 +1,99 @@
+//! Options that mean the same in many commands, and what a command line says by them.
+
+use super::common::{ImageArg, OutputFormat};
+use super::getopt::{Flag, FlagId, Takes};
+use super::object::Objects;
+use crate::failure::Failure;
+
+/// An option that many commands share. The parser takes it by itself; a command only lists it in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shared {
+    /// `--help`
+    Help,
+    /// `-q`
+    Quiet,
+    /// `-p`
+    Progress,
+    /// `-f`
+    Format,
+    /// `--image-opts`
+    ImageOpts,
+    /// `-U`
+    ForceShare,
+    /// `--object`
+    Object,
+    /// `--output`
+    Output,
+}
+
+impl<Id> Flag<Id> {
+    /// The row of an option that many commands share.
+    pub(crate) const fn shared(option: Shared) -> Self {
+        let (short, long, takes, value_name, help): (_, &'static [&'static str], _, _, _) = match option {
+            Shared::Help => (Some('h'), &["help"], Takes::Nothing, "", "print this text"),
+            Shared::Quiet => (Some('q'), &["quiet"], Takes::Nothing, "", "print nothing but errors"),
+            Shared::Progress => (Some('p'), &["progress"], Takes::Optional, "FORM", "show progress"),
+            Shared::Format => {
+                let help = "the image's format; recognised by its content if not given";
+                (Some('f'), &["format"], Takes::Value, "FMT", help)
+            }
+            Shared::ImageOpts => {
+                let help = "FILENAME is a list of options (driver=...,file.filename=...)";
+                (None, &["image-opts"], Takes::Nothing, "", help)
+            }
+            Shared::ForceShare => {
+                let help = "open the image even if another process is writing to it";
+                (Some('U'), &["force-share"], Takes::Nothing, "", help)
+            }
+            Shared::Object => {
+                let help = "a secret that options name: secret,id=ID,file=FILE";
+                (None, &["object"], Takes::Value, "OBJDEF", help)
+            }
+            Shared::Output => {
+                let help = "print text (human, the default) or JSON (json)";
+                (None, &["output"], Takes::Value, "FORM", help)
+            }
+        };
+        Self { id: FlagId::Shared(option), short, long, also: &[], takes, value_name, help }
+    }
+}
+
+/// What the shared options of a command line said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedArgs {
+    /// `-f`, `--image-opts` and `-U`; the name is an operand, which the command fills in.
+    pub(crate) image: ImageArg,
+    /// `--object`.
+    pub(crate) objects: Objects,
+    /// `--output`.
+    pub(crate) output: OutputFormat,
+    /// `-q`.
+    pub(crate) quiet: bool,
+    /// `-p`.
+    pub(crate) progress: bool,
+    /// `--help`: nothing else counts.
+    pub(super) help: bool,
+}
+
+impl SharedArgs {
+    /// Takes an option of `command`.
+    ///
+    /// # Errors
+    /// Its value is wrong.
+    pub(super) fn take(&mut self, command: &str, option: Shared, value: String) -> Result<(), Failure> {
+        match option {
+            Shared::Help => self.help = true,
+            Shared::Quiet => self.quiet = true,
+            Shared::Progress if !value.is_empty() => {
+                return Err(Failure::getopt(command, "option '--progress' doesn't allow an argument"));
+            }
+            Shared::Progress => self.progress = true,
+            Shared::Format => self.image.format = Some(value),
+            Shared::ImageOpts => self.image.image_opts = true,
+            Shared::ForceShare => self.image.force_share = true,
+            Shared::Object => self.objects.add(&value)?,
+            Shared::Output => self.output = OutputFormat::parse(command, &value)?,
+        }
+        Ok(())
+    }
+}
