@@ -7,6 +7,7 @@ mod bench_util;
 mod ci;
 mod crash;
 mod demo;
+mod dist;
 mod fuzz;
 mod litmus;
 mod loom;
@@ -29,6 +30,9 @@ usage: cargo xtask <task>
   demo    build the release binary and show it converting a sample image
   test    install what the tests need, then run all of them
   tidy    check the rules of this repository that no other tool knows
+  dist    release archives, static and dynamic, and a Debian package, in target/dist
+  manual DIR
+          write the manual page and the completions for bash, zsh and fish into a folder
   ci      everything that a change must pass
 
 these take --help:
@@ -79,6 +83,8 @@ fn run(args: &[String]) -> io::Result<ExitCode> {
         ("crash", options) => crash::run(options)?,
         ("fuzz", options) => fuzz::run(options)?,
         ("soak", options) => soak::run(options)?,
+        ("dist", []) => dist::run_task()?,
+        ("manual", [dir]) => dist::write_manual(std::path::Path::new(dir))?,
         ("tidy", []) => tidy::run()?,
         ("ci", []) => ci::run()?,
         ("help" | "--help" | "-h", []) => say(USAGE.trim_end()),

@@ -60,6 +60,24 @@ pub(crate) fn build_qemu_img(profile: &str) -> io::Result<PathBuf> {
 
 /// Builds `qemu-img` with more arguments and variables for cargo, and says where it is.
 pub(crate) fn build_qemu_img_with(args: &[String], variables: &[(&str, OsString)]) -> io::Result<PathBuf> {
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (OsString::from(name), value.clone())).collect();
+    let programs = build(args, &variables)?;
+    let is_it = |program: &PathBuf| program.file_name().is_some_and(|name| name == "qemu-img");
+    programs.into_iter().find(is_it).ok_or_else(|| io::Error::other("cargo names no binary qemu-img"))
+}
+
+/// Builds the programs of the package `qemu-img` that users get, and says where they are.
+pub(crate) fn build_programs(
+    profile: &str,
+    args: &[String],
+    variables: &[(OsString, OsString)],
+) -> io::Result<Vec<PathBuf>> {
+    let args = [&["--profile".to_owned(), profile.to_owned()], args].concat();
+    build(&args, variables)
+}
+
+/// Builds the package `qemu-img` and says where its binaries are.
+fn build(args: &[String], variables: &[(OsString, OsString)]) -> io::Result<Vec<PathBuf>> {
     let mut build = cargo(&["build", "--package", "qemu-img"]);
     build.args(args).envs(variables.iter().cloned());
     let output = build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
@@ -67,7 +85,6 @@ pub(crate) fn build_qemu_img_with(args: &[String], variables: &[(&str, OsString)
         return Err(io::Error::other(format!("cargo build --package qemu-img: {}", output.status)));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let binaries = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let binary = binaries.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next_back();
-    binary.ok_or_else(|| io::Error::other("cargo names no binary of the package qemu-img"))
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    Ok(messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).collect())
 }

@@ -2,6 +2,7 @@
 //! the very tables by which command lines are parsed.
 
 use super::getopt::{Flag, Takes};
+use super::program;
 use crate::commands;
 
 /// The widest line of a help text.
@@ -44,6 +45,11 @@ pub struct ValueDoc {
     pub name: &'static str,
     /// Whether the option may stand without it: `--name[=VALUE]`.
     pub is_optional: bool,
+}
+
+/// The options that stand before the command.
+pub fn program_options() -> Vec<OptionDoc> {
+    program::option_docs()
 }
 
 /// All commands, by name.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::cli::getopt::{Flag, Operands, Parser};
+use crate::cli::manual::{OptionDoc, docs};
 use crate::cli::shared::Shared;
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
@@ -24,6 +25,11 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::switch(Id::Version, Some('V'), &["version"]).doc("print the version"),
     Flag::value(Id::Trace, Some('T'), &["trace"]).named("SPEC").doc("show events: [enable=]PATTERN"),
 ];
+
+/// What manuals say of the program's own options.
+pub(super) fn option_docs() -> Vec<OptionDoc> {
+    docs(FLAGS)
+}
 
 /// Runs the program with `arguments`, its own name not among them.
 pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
