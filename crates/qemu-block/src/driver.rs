@@ -39,18 +39,40 @@ pub enum DriverKind {
     Protocol,
     /// Interprets the bytes of a node below it: `raw`, `qcow2`.
     Format,
+    /// Passes on the bytes of a node below it: `throttle`. It is never probed, and has no place in a backing chain: its
+    /// backing file is that of the node below.
+    Filter {
+        /// QEMU's name of the node below: `file`, or `image` for drivers that name it so.
+        child: &'static str,
+    },
+}
+
+impl DriverKind {
+    /// Whether nodes of this kind have one below them that stores what they show.
+    pub fn has_storage(self) -> bool {
+        self != Self::Protocol
+    }
+
+    /// QEMU's name of the node below that stores what nodes of this kind show.
+    pub fn storage_name(self) -> &'static str {
+        match self {
+            Self::Protocol | Self::Format => "file",
+            Self::Filter { child } => child,
+        }
+    }
 }
 
 /// What a driver needs to open an image.
 #[derive(Debug)]
 pub struct OpenRequest {
-    /// The name by which the image was asked for; a path for the `file` protocol.
+    /// The name by which the image was asked for; a path for the `file` protocol. A driver may replace it by the one
+    /// that the node shall have.
     pub filename: String,
     /// Options for this node. A driver takes out those it knows; what is left is an error that the registry reports.
     pub options: Options,
     /// How to open.
     pub flags: OpenFlags,
-    /// The node that stores the image; always there for formats, never for protocols. It is open and locked.
+    /// The node that stores the image; always there for formats and filters, never for protocols. It is open and locked.
     pub storage: Option<Arc<Node>>,
     /// Access to the registry for opening further nodes.
     pub context: OpenContext,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 
-use crate::driver::{BlockDriver, BlockOps, FileIdentity};
+use crate::driver::{BlockDriver, BlockOps, DriverKind, FileIdentity};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::io::RangeLock;
 use crate::manage::{AmendOps, BitmapOps, SnapshotOps};
@@ -138,9 +138,18 @@ impl Node {
         self.child(ChildRole::Data).or_else(|| self.child(ChildRole::Storage))
     }
 
-    /// The child with that role.
+    /// The child with that role. The backing file of a filter is that of the node below it.
     pub fn child(&self, role: ChildRole) -> Option<Arc<Node>> {
-        self.children().into_iter().find(|edge| edge.role == role).map(|edge| edge.node)
+        let own = |role| self.children().into_iter().find(|edge| edge.role == role).map(|edge| edge.node);
+        match role {
+            ChildRole::Backing if self.is_filter() => own(ChildRole::Storage)?.child(role),
+            _ => own(role),
+        }
+    }
+
+    /// Whether the node only passes on what another one stores.
+    pub fn is_filter(&self) -> bool {
+        matches!(self.driver.kind(), DriverKind::Filter { .. })
     }
 
     /// Identity of the file behind this very node.

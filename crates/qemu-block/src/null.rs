@@ -46,6 +46,7 @@ fn open(driver: NullDriver, request: &mut OpenRequest) -> Result<Box<dyn BlockOp
         let message = "The only allowed filename for this driver is ";
         return Err(BlockError::new(ErrorKind::InvalidArgument, format!("{message}'{prefix}'")));
     }
+    request.filename = prefix;
     let size = request.options.take_size("size")?.unwrap_or(SIZE_DEFAULT);
     if i64::try_from(size).is_err() {
         return Err(BlockError::from_errno(libc::EFBIG, "The size is too large"));

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 
+use filters::{ThrottleDriver, ThrottleGroups};
 use qemu_block::aio::Services;
 use qemu_block::driver::BlockDriver;
 use qemu_block::node::Node;
@@ -36,6 +37,7 @@ pub(crate) fn with_drivers<T>(drivers: Vec<Arc<dyn BlockDriver>>, run: impl FnOn
 pub(crate) struct Session {
     aio: AioContext,
     context: OpenContext,
+    throttle_groups: ThrottleGroups,
     signals: Signals,
 }
 
@@ -63,15 +65,18 @@ impl Session {
         let mut registry = Registry::new(Services::new());
         registry.register(Arc::new(raw::RawDriver));
         registry.register(Arc::new(qcow2::Qcow2Driver));
+        let throttle_groups = ThrottleGroups::default();
+        registry.register(Arc::new(ThrottleDriver::new(throttle_groups.clone())));
         FURTHER_DRIVERS.with_borrow(|drivers| drivers.iter().for_each(|driver| registry.register(Arc::clone(driver))));
         trace::watch(aio.observer(), registry.services().observers());
-        Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), signals })
+        Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), throttle_groups, signals })
     }
 
     /// The same session with what `--object` defined.
     #[must_use]
     pub(crate) fn with_objects(self, objects: &Objects) -> Self {
         let secrets = Arc::new(objects.secrets().clone());
+        objects.throttle_groups().for_each(|(name, limits)| self.throttle_groups.define(name, limits));
         Self { context: self.context.with_secrets(secrets), ..self }
     }
 

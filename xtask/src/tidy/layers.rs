@@ -3,16 +3,19 @@
 use super::SourceFile;
 
 /// A crate, and which of the others it may depend on. What only tests need does not count.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("qemu-crypto", &[]),
     ("qemu-util", &[]),
     ("qemu-block", &["qemu-util", "qemu-crypto"]),
     ("qcow2", &["qemu-util", "qemu-crypto", "qemu-block"]),
     ("raw", &["qemu-util", "qemu-block"]),
+    ("luks", &["qemu-util", "qemu-crypto", "qemu-block"]),
+    ("filters", &["qemu-util", "qemu-block"]),
 ];
 
 /// Everything that a crate below may not depend on by chance.
-const OURS: [&str; 7] = ["qemu-util", "qemu-crypto", "qemu-block", "qcow2", "raw", "qemu-img", "test-support"];
+const OURS: [&str; 9] =
+    ["qemu-util", "qemu-crypto", "qemu-block", "qcow2", "raw", "luks", "filters", "qemu-img", "test-support"];
 
 /// Complains about dependencies of a manifest that point up or sideways.
 pub(super) fn check(file: &SourceFile) -> Vec<String> {

@@ -30,7 +30,9 @@ impl Node {
         let skipped = offset - wide.start;
         status.len = status.len.saturating_sub(skipped).clamp(1, end - offset);
         status.host_offset = status.host_offset.map(|host| host.saturating_add(skipped));
-        if status.flags.intersects(StatusFlags::DATA | StatusFlags::ZERO) {
+        if self.is_filter() {
+            // What the node below says is complete.
+        } else if status.flags.intersects(StatusFlags::DATA | StatusFlags::ZERO) {
             status.flags |= StatusFlags::ALLOCATED;
         } else if self.driver().kind() == DriverKind::Format {
             self.see_what_backing_lacks(offset, &mut status);

@@ -43,7 +43,7 @@ impl OpenContext {
         let context = self.below(image)?;
         match driver.kind() {
             DriverKind::Protocol => context.open_leaf(driver, plan).await,
-            DriverKind::Format => Box::pin(context.open_format(Some(driver), plan)).await,
+            DriverKind::Format | DriverKind::Filter { .. } => Box::pin(context.open_format(Some(driver), plan)).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `names` | protocol prefixes, backing file names |
+//! | `full_name` | the names of nodes that no plain file name describes |
 //! | `probe` | guessing a format, and the rule that keeps a guessed raw image raw |
 //! | `spec` | what a caller asks for |
 //! | `common` | the options that every node understands |
@@ -14,6 +15,7 @@ mod backing;
 mod common;
 mod create;
 mod data_file;
+mod full_name;
 mod names;
 mod nursery;
 mod open;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use qemu_crypto::secret::SecretStore;
 
 use super::common::{effective_shared, take_common};
+use super::full_name::{NodeName, plain_name};
 use super::names::{protocol_of, strip_protocol};
 use super::nursery::{Nursery, NurseryRef};
 use super::probe::{PROBE_LEN, ProbeGuard};
@@ -181,9 +182,10 @@ impl OpenContext {
         }
     }
 
-    /// Opens a format node and its storage. Without `driver` the format is probed.
+    /// Opens a format or filter node and its storage. Without `driver` the format is probed.
     pub(super) async fn open_format(&self, driver: Option<Arc<dyn BlockDriver>>, mut plan: Plan) -> Result<Arc<Node>> {
-        let storage = self.open_storage(&mut plan).await?;
+        let child = driver.as_ref().map_or("file", |driver| driver.kind().storage_name());
+        let storage = self.open_storage(child, &mut plan).await?;
         let opened = self.open_over(driver, plan, &storage).await;
         match opened {
             Ok(node) => Ok(node),
@@ -205,7 +207,7 @@ impl OpenContext {
         let (storage_perm, storage_shared) = driver.storage_perms(perm, shared, plan.flags);
         storage.set_perm(storage_perm, effective_shared(plan.flags, storage_shared)).await?;
         let request = OpenRequest {
-            filename: storage.filename().to_owned(),
+            filename: plain_name(storage),
             options: plan.options,
             flags: plan.flags,
             storage: Some(Arc::clone(storage)),
@@ -219,19 +221,19 @@ impl OpenContext {
         }
     }
 
-    /// Opens the node that stores an image: what the file name says, or what the options under `file` say.
-    async fn open_storage(&self, plan: &mut Plan) -> Result<Arc<Node>> {
-        let mut options = plan.options.take_sub("file");
-        if let Some(name) = plan.options.take_str("file") {
+    /// Opens the node that stores an image: what the file name says, or what the options under `child` say.
+    async fn open_storage(&self, child: &'static str, plan: &mut Plan) -> Result<Arc<Node>> {
+        let mut options = plan.options.take_sub(child);
+        if let Some(name) = plan.options.take_str(child) {
             let message = format!("Cannot find device='{name}' nor node-name='{name}'");
             return Err(BlockError::new(ErrorKind::NotFound, message));
         }
         if plan.filename.is_none() && options.is_empty() {
             let message = match plan.driver {
-                Some(_) => "A block device must be specified for \"file\"",
-                None => "Must specify either driver or file",
+                Some(_) => format!("A block device must be specified for \"{child}\""),
+                None => "Must specify either driver or file".to_owned(),
             };
-            return Err(invalid(message.to_owned()));
+            return Err(invalid(message));
         }
         let driver = match options.take_str("driver") {
             Some(name) => self.find_driver(&name)?,
@@ -244,7 +246,7 @@ impl OpenContext {
         let nested = Plan { filename, driver: name, options, flags, perm: Perm::empty(), shared: Perm::all() };
         match driver.kind() {
             DriverKind::Protocol => self.open_leaf(driver, nested).await,
-            DriverKind::Format => Box::pin(self.open_format(Some(driver), nested)).await,
+            DriverKind::Format | DriverKind::Filter { .. } => Box::pin(self.open_format(Some(driver), nested)).await,
         }
     }
 
@@ -294,12 +296,15 @@ async fn open_node(
     mut request: OpenRequest,
     guard: Option<ProbeGuard>,
 ) -> Result<Arc<Node>> {
-    let (filename, flags) = (request.filename.clone(), request.flags);
+    let name = NodeName::new(driver, &request);
     let ops = driver.open(&mut request).await?;
-    let node = Node::with_guard(Arc::clone(driver), ops, filename, flags, guard);
+    let filename = name.of_node(request.filename, request.storage.as_ref());
+    let node = Node::with_guard(Arc::clone(driver), ops, filename, request.flags, guard);
     let Some(key) = request.options.keys().next() else { return Ok(node) };
     let message = match driver.kind() {
-        DriverKind::Format => format!("Block format '{}' does not support the option '{key}'", driver.name()),
+        DriverKind::Format | DriverKind::Filter { .. } => {
+            format!("Block format '{}' does not support the option '{key}'", driver.name())
+        }
         DriverKind::Protocol => format!("Block protocol '{}' doesn't support the option '{key}'", driver.name()),
     };
     close_after(&node, invalid(message)).await

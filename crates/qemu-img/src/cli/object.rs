@@ -1,10 +1,13 @@
-//! `--object`: what is defined on the command line, by a name that options refer to. Secrets are all there is.
+//! `--object`: what is defined on the command line, by a name that options refer to: secrets, and groups of nodes that
+//! are throttled together.
 //!
 //! QEMU: `user_creatable_process_cmdline` (qom/object_interfaces.c)
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
+use filters::throttle::Limits;
 use qemu_block::error::BlockError;
 use qemu_block::options::{OptionValue, Options};
 use qemu_crypto::bytes::SecretBytes;
@@ -19,6 +22,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
     secrets: SecretStore,
+    throttle_groups: BTreeMap<String, Limits>,
 }
 
 impl Objects {
@@ -35,21 +39,85 @@ impl Objects {
         let mut properties = parsed.map_err(|error| Failure::new(error.chain()))?;
         let kind = take_text(&mut properties, "qom-type")?;
         let kind = kind.ok_or_else(|| Failure::new("Parameter 'qom-type' is missing"))?;
-        if kind != "secret" {
-            return Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'")));
-        }
+        let make = match kind.as_str() {
+            "secret" => Self::add_secret,
+            "throttle-group" => Self::add_throttle_group,
+            _ => return Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'"))),
+        };
         let id = take_text(&mut properties, "id")?.ok_or_else(|| Failure::new("Parameter 'id' is missing"))?;
+        make(self, &id, properties)
+    }
+
+    fn add_secret(&mut self, id: &str, mut properties: Options) -> Result<(), Failure> {
         let secret = secret_properties(&mut properties)?;
+        self.check_new(id, &properties)?;
+        self.secrets.define(id, secret, read_file).map_err(|error| Failure::new(error.to_string()))
+    }
+
+    fn add_throttle_group(&mut self, id: &str, mut properties: Options) -> Result<(), Failure> {
+        let limits = throttle_limits(&mut properties)?;
+        self.check_new(id, &properties)?;
+        limits.check().map_err(Failure::new)?;
+        self.throttle_groups.insert(id.to_owned(), limits);
+        Ok(())
+    }
+
+    /// Fails if properties are left that nobody knows, or if there can be no object of that name.
+    fn check_new(&self, id: &str, properties: &Options) -> Result<(), Failure> {
         if let Some(name) = properties.keys().next() {
             return Err(Failure::new(format!("Parameter '{name}' is unexpected")));
         }
-        check_id(&id)?;
-        self.secrets.define(&id, secret, read_file).map_err(|error| Failure::new(error.to_string()))
+        check_id(id)?;
+        if self.throttle_groups.contains_key(id) || self.secrets.get(id).is_ok() {
+            let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
+            return Err(Failure::new(text));
+        }
+        Ok(())
     }
 
     /// The secrets among them.
     pub(crate) fn secrets(&self) -> &SecretStore {
         &self.secrets
+    }
+
+    /// The limits of the throttle groups among them, by name.
+    pub(crate) fn throttle_groups(&self) -> impl Iterator<Item = (&str, Limits)> {
+        self.throttle_groups.iter().map(|(name, limits)| (name.as_str(), *limits))
+    }
+}
+
+/// The limits of a throttle group, in the object `limits` or in the older properties.
+fn throttle_limits(properties: &mut Options) -> Result<Limits, Failure> {
+    if properties.contains("limits") {
+        return Err(Failure::new("Invalid parameter type for 'limits', expected: object"));
+    }
+    let mut limits = Limits::default();
+    for name in Limits::names() {
+        let old = format!("x-{name}");
+        if let Some(value) = take_integer(properties, &old)? {
+            let value = u64::try_from(value).map_err(|_| Failure::new("Property values cannot be negative"))?;
+            // The reference forgot a space in its older text.
+            let set = limits.set(&name, value);
+            set.map_err(|text| Failure::new(format!("x-{}", text.replace("the range", "therange"))))?;
+        }
+        if let Some(value) = take_integer(properties, &format!("limits.{name}"))? {
+            let value = u64::try_from(value).unwrap_or(u64::MAX);
+            limits.set(&name, value).map_err(Failure::new)?;
+        }
+    }
+    Ok(limits)
+}
+
+/// Takes a property whose value is a number.
+fn take_integer(properties: &mut Options, name: &str) -> Result<Option<i64>, Failure> {
+    match properties.take(name) {
+        None => Ok(None),
+        Some(OptionValue::Int(value)) => Ok(Some(value)),
+        Some(OptionValue::Text(text)) => {
+            let value = text.parse().map_err(|_| Failure::new(format!("Parameter '{name}' expects integer")))?;
+            Ok(Some(value))
+        }
+        Some(_) => Err(Failure::new(format!("Invalid parameter type for '{name}', expected: integer"))),
     }
 }
 

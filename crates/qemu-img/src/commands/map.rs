@@ -8,7 +8,6 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use qemu_block::driver::DriverKind;
 use qemu_block::node::{ChildRole, Node};
 use qemu_block::types::{OpenFlags, StatusFlags};
 
@@ -179,7 +178,7 @@ async fn look_at(node: &Arc<Node>, at: u64, len: u64) -> Result<Entry, Failure> 
 /// The name of the file that stores the data of `node`.
 fn file_of(node: &Arc<Node>) -> String {
     let mut node = Arc::clone(node);
-    while node.driver().kind() == DriverKind::Format {
+    while node.driver().kind().has_storage() {
         let Some(below) = node.child(ChildRole::Data).or_else(|| node.child(ChildRole::Storage)) else { break };
         node = below;
     }

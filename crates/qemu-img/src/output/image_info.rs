@@ -29,16 +29,17 @@ pub(crate) struct ImageInfo {
 }
 
 impl ImageInfo {
-    /// Asks `node` and its storage. Backing files are not looked at, even if they are open.
+    /// Asks `node` and those below it. Backing files are among them only if they are open.
     ///
     /// # Errors
     /// A node cannot read its metadata.
     pub(crate) async fn gather(node: &Node) -> Result<Self> {
         let mut children = Vec::new();
-        for edge in node.children() {
-            if edge.role != ChildRole::Backing {
-                children.push((edge.name, Box::pin(Self::gather(&edge.node)).await?));
-            }
+        let mut edges = node.children();
+        // As the reference lists them.
+        edges.sort_by_key(|edge| edge.role != ChildRole::Backing);
+        for edge in edges {
+            children.push((edge.name, Box::pin(Self::gather(&edge.node)).await?));
         }
         Ok(Self {
             filename: node.filename().to_owned(),
@@ -91,7 +92,8 @@ impl ImageInfo {
 
     fn write_human(&self, out: &mut String, level: usize, path: &str) {
         let mut line = |text: String| push_line(out, level, &text);
-        let is_protocol = self.children.is_empty();
+        // What the user named is an image, even if it is opened without a format.
+        let is_protocol = self.children.is_empty() && level > 0;
         let (name, format, size) = if is_protocol {
             ("filename", "protocol type", "file length")
         } else {

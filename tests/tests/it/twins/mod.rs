@@ -13,6 +13,7 @@ mod convert;
 mod create;
 mod encryption;
 mod errors;
+mod filters;
 mod info;
 mod map;
 mod measure;
