@@ -15,6 +15,7 @@ use qemu_util::sync::CoMutex;
 use crate::bitmaps::Bitmaps;
 use crate::cache::file::MetaFile;
 use crate::cache::sizes::CacheSizes;
+use crate::compress::Level;
 use crate::encryption::Encryption;
 use crate::format::features::Incompatible;
 use crate::format::header::{CompressionType, FEATURES_OFFSET, Header, Version};
@@ -36,6 +37,8 @@ pub(crate) struct Image {
     /// Whether the version is 3, not 2.
     is_v3: AtomicBool,
     is_zstd: AtomicBool,
+    /// How hard clusters are compressed.
+    pub(crate) compression_level: Level,
     pub(crate) storage: Arc<Node>,
     /// Guest data.
     pub(crate) data: DataStore,
@@ -69,6 +72,7 @@ impl Image {
         let ImageParts {
             header,
             lazy_refcounts,
+            compression_level,
             storage,
             encryption,
             cipher,
@@ -94,6 +98,7 @@ impl Image {
             geo: header.geometry,
             is_v3: AtomicBool::new(header.version == Version::V3),
             is_zstd: AtomicBool::new(header.compression == CompressionType::Zstd),
+            compression_level,
             meta: CoMutex::new(meta),
             ranges: RangeLock::new(),
             zeros: IoBuf::zeroed(ZEROS_BYTES).freeze(),
@@ -251,6 +256,8 @@ pub(crate) struct ImageParts {
     pub(crate) header: Header,
     /// Whether refcounts are written late.
     pub(crate) lazy_refcounts: bool,
+    /// See [`Image::compression_level`].
+    pub(crate) compression_level: Level,
     pub(crate) storage: Arc<Node>,
     pub(crate) encryption: Option<Encryption>,
     pub(crate) cipher: DataCipher,

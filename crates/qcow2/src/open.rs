@@ -10,6 +10,7 @@ use qemu_block::types::{OpenFlags, WriteFlags};
 use qemu_util::buf::IoBuf;
 
 use crate::cache::sizes::CacheSizes;
+use crate::compress::Level;
 use crate::encryption;
 use crate::error::FormatError;
 use crate::format::features::{Autoclear, Compatible, Incompatible};
@@ -55,6 +56,7 @@ async fn prepare(request: &mut OpenRequest) -> Result<Box<ImageParts>> {
     let (encryption, cipher) = encryption::open(request, &storage, &header).await?;
     Ok(Box::new(ImageParts {
         lazy_refcounts: take_lazy_refcounts(request, &header)?,
+        compression_level: Level::take(&mut request.options, header.compression)?,
         header,
         caches,
         discard_no_unref,

@@ -4,20 +4,23 @@
 //!
 //! QEMU: block/qcow2-threads.c.
 
+mod level;
 mod zlib;
 mod zstd;
 
 use crate::error::FormatError;
 use crate::format::header::CompressionType;
 
+pub(crate) use level::Level;
+
 /// Compresses a cluster into the start of `scratch` and returns the length; none when the result would not be smaller
 /// than the cluster, or than `scratch`.
-pub(crate) fn compress(kind: CompressionType, cluster: &[u8], scratch: &mut [u8]) -> Option<usize> {
+pub(crate) fn compress(kind: CompressionType, level: Level, cluster: &[u8], scratch: &mut [u8]) -> Option<usize> {
     let room = cluster.len().checked_sub(1)?.min(scratch.len());
     let out = scratch.get_mut(..room)?;
     match kind {
-        CompressionType::Zlib => zlib::compress(cluster, out),
-        CompressionType::Zstd => zstd::compress(cluster, out),
+        CompressionType::Zlib => zlib::compress(level, cluster, out),
+        CompressionType::Zstd => zstd::compress(level, cluster, out),
     }
 }
 
@@ -49,7 +52,7 @@ mod tests {
         for (kind, len) in KINDS.into_iter().flat_map(|kind| [(kind, 512), (kind, 65536), (kind, 2 << 20)]) {
             let cluster = text(len);
             let mut scratch = vec![0; len];
-            let used = compress(kind, &cluster, &mut scratch).expect("it repeats itself");
+            let used = compress(kind, Level::default(), &cluster, &mut scratch).expect("it repeats itself");
             let mut padded = scratch[..used].to_vec();
             padded.extend_from_slice(&[0xa5; 700]);
             for input in [&scratch[..used], &padded] {
@@ -61,6 +64,27 @@ mod tests {
     }
 
     #[test]
+    fn every_level_can_be_read_and_the_highest_is_not_the_largest() {
+        for kind in KINDS {
+            let lens: Vec<usize> = kind.levels().map(|level| compressed_len(kind, level)).collect();
+            assert!(lens.last() < lens.first(), "{kind:?} {lens:?}");
+        }
+    }
+
+    /// Compresses at one level and then at another, for the codecs of a thread are used again, and reads it back.
+    fn compressed_len(kind: CompressionType, level: u64) -> usize {
+        let mut options = qemu_block::options::Options::new();
+        options.set("compression-level", level);
+        let level = Level::take(&mut options, kind).expect("in range");
+        let cluster: Vec<u8> = (0..65536_u32).map(|at| (at.wrapping_mul(at) >> 11).to_be_bytes()[3] & 15).collect();
+        let (mut scratch, mut back) = (vec![0; cluster.len()], vec![0; cluster.len()]);
+        let used = compress(kind, level, &cluster, &mut scratch).expect("four bits of eight are zero");
+        decompress(kind, &scratch[..used], &mut back).expect("just compressed");
+        assert!(back == cluster, "{kind:?} {level:?}");
+        used
+    }
+
+    #[test]
     fn what_does_not_shrink_is_refused() {
         let mut state = 1u64;
         let mut noise = || {
@@ -69,8 +93,8 @@ mod tests {
         };
         let cluster: Vec<u8> = (0..4096).map(|_| noise()).collect();
         for kind in KINDS {
-            assert_eq!(compress(kind, &cluster, &mut vec![0; 8192]), None);
-            assert_eq!(compress(kind, &[], &mut [0; 16]), None);
+            assert_eq!(compress(kind, Level::default(), &cluster, &mut vec![0; 8192]), None);
+            assert_eq!(compress(kind, Level::default(), &[], &mut [0; 16]), None);
         }
     }
 
@@ -78,7 +102,7 @@ mod tests {
     fn a_wrong_size_is_damage() {
         for kind in KINDS {
             let mut scratch = vec![0; 4096];
-            let used = compress(kind, &text(4096), &mut scratch).expect("it repeats itself");
+            let used = compress(kind, Level::default(), &text(4096), &mut scratch).expect("it repeats itself");
             for len in [2048, 8192] {
                 assert_eq!(decompress(kind, &scratch[..used], &mut vec![0; len]), Err(FormatError::Decompress));
             }
@@ -92,7 +116,7 @@ mod tests {
         fn damage_is_survived(at in 0usize..100, value: u8, zstd: bool) {
             let kind = KINDS[usize::from(zstd)];
             let mut scratch = vec![0; 4096];
-            let used = compress(kind, &text(4096), &mut scratch).expect("it repeats itself");
+            let used = compress(kind, Level::default(), &text(4096), &mut scratch).expect("it repeats itself");
             scratch[at % used] = value;
             drop(decompress(kind, &scratch[..used], &mut vec![0; 4096]));
         }

@@ -6,21 +6,31 @@ use std::cell::RefCell;
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
+use super::Level;
 use crate::error::FormatError;
 
 /// libdeflate's balanced level: smaller output than the reference's in less than half the time.
 const LEVEL: i32 = 6;
 
 thread_local! {
-    static COMPRESSOR: RefCell<Compressor> = RefCell::new(Compressor::new(
-        CompressionLvl::new(LEVEL).unwrap_or_default(),
-    ));
+    /// The state of one level; an image is compressed with one.
+    static COMPRESSOR: RefCell<(i32, Compressor)> = RefCell::new((LEVEL, compressor(LEVEL)));
     static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
 }
 
+fn compressor(level: i32) -> Compressor {
+    Compressor::new(CompressionLvl::new(level).unwrap_or_default())
+}
+
 /// Compresses into `out`; none when it does not fit.
-pub(super) fn compress(cluster: &[u8], out: &mut [u8]) -> Option<usize> {
-    COMPRESSOR.with_borrow_mut(|codec| codec.deflate_compress(cluster, out)).ok()
+pub(super) fn compress(level: Level, cluster: &[u8], out: &mut [u8]) -> Option<usize> {
+    let level = level.or(LEVEL);
+    COMPRESSOR.with_borrow_mut(|(made_for, codec)| {
+        if *made_for != level {
+            (*made_for, *codec) = (level, compressor(level));
+        }
+        codec.deflate_compress(cluster, out).ok()
+    })
 }
 
 /// Fills `cluster` from a stream that may be followed by anything.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use zstd::zstd_safe::{CCtx, DCtx, find_frame_compressed_size};
 
+use super::Level;
 use crate::error::FormatError;
 
 /// The library's default level, which the reference uses.
@@ -15,8 +16,8 @@ thread_local! {
 }
 
 /// Compresses into `out`; none when it does not fit.
-pub(super) fn compress(cluster: &[u8], out: &mut [u8]) -> Option<usize> {
-    COMPRESSOR.with_borrow_mut(|codec| codec.compress(out, cluster, LEVEL)).ok()
+pub(super) fn compress(level: Level, cluster: &[u8], out: &mut [u8]) -> Option<usize> {
+    COMPRESSOR.with_borrow_mut(|codec| codec.compress(out, cluster, level.or(LEVEL))).ok()
 }
 
 /// Fills `cluster` from frames that may be followed by anything.

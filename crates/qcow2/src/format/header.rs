@@ -1,5 +1,7 @@
 //! The header, its extensions and the backing file name: all that lives in the first cluster.
 
+use std::ops::RangeInclusive;
+
 use zerocopy::big_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -87,6 +89,15 @@ impl CompressionType {
         match self {
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
+        }
+    }
+
+    /// The levels that can be asked for: from fast to small.
+    #[must_use]
+    pub fn levels(self) -> RangeInclusive<u64> {
+        match self {
+            Self::Zlib => 1..=12,
+            Self::Zstd => 1..=22,
         }
     }
 }

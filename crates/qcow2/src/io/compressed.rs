@@ -12,7 +12,7 @@ use qemu_util::zero::is_zero;
 
 use super::copy::Payload;
 use super::data::Place;
-use crate::compress;
+use crate::compress::{self, Level};
 use crate::error::FormatError;
 use crate::format::header::CompressionType;
 use crate::format::l2::{CompressedExtent, L2Entry};
@@ -105,12 +105,13 @@ impl Image {
             return Err(BlockError::new(ErrorKind::InvalidArgument, text));
         }
         let (kind, cluster_len) = (self.compression(), self.geo.cluster_len());
+        let level = self.compression_level;
         let n_clusters = data.len().div_ceil(cluster_len);
         let runs = self.job_ranges(n_clusters).into_iter().map(|range| {
             let end = data.len().min(range.end * cluster_len);
             let some = data.slice(range.start * cluster_len..end);
             let pool = self.services.buffers.clone();
-            self.services.cpu.run(move || deflate_some(kind, cluster_len, &some, &pool))
+            self.services.cpu.run(move || deflate_some((kind, level), cluster_len, &some, &pool))
         });
         let clusters = join_all(runs).await.into_iter().flatten().collect();
         Ok(CompressedRun { offset, clusters })
@@ -299,24 +300,30 @@ fn inflate_job(
     Ok(output)
 }
 
-fn deflate_some(kind: CompressionType, cluster_len: usize, data: &IoVec, pool: &BufPool) -> Vec<CompressedCluster> {
+fn deflate_some(
+    how: (CompressionType, Level),
+    cluster_len: usize,
+    data: &IoVec,
+    pool: &BufPool,
+) -> Vec<CompressedCluster> {
     let starts = (0..data.len()).step_by(cluster_len);
     let cluster = |start: usize| data.slice(start..data.len().min(start + cluster_len));
-    starts.map(|start| deflate(kind, cluster_len, cluster(start), pool)).collect()
+    starts.map(|start| deflate(how, cluster_len, cluster(start), pool)).collect()
 }
 
-fn deflate(kind: CompressionType, cluster_len: usize, data: IoVec, pool: &BufPool) -> CompressedCluster {
+fn deflate(how: (CompressionType, Level), cluster_len: usize, data: IoVec, pool: &BufPool) -> CompressedCluster {
+    let (kind, level) = how;
     if data.parts().iter().all(|part| is_zero(part)) {
         return CompressedCluster::Zero;
     }
     let mut output = pool.take(cluster_len);
     let len = match data.parts() {
-        [whole] if whole.len() == cluster_len => compress::compress(kind, whole, &mut output),
+        [whole] if whole.len() == cluster_len => compress::compress(kind, level, whole, &mut output),
         _ => {
             // Several pieces, or the end of the disk: put together, and padded with zeros.
             let mut input = pool.take_zeroed(cluster_len);
             data.copy_out(0, &mut input[..data.len()]);
-            compress::compress(kind, &input, &mut output)
+            compress::compress(kind, level, &input, &mut output)
         }
     };
     match len {
