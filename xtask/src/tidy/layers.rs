@@ -3,7 +3,8 @@
 use super::SourceFile;
 
 /// A crate, and which of the others it may depend on. What only tests need does not count.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: &[(&str, &[&str])] = &[
+    ("confine", &[]),
     ("qemu-crypto", &[]),
     ("qemu-util", &[]),
     ("qemu-block", &["qemu-util", "qemu-crypto"]),
@@ -11,11 +12,23 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("raw", &["qemu-util", "qemu-block"]),
     ("luks", &["qemu-util", "qemu-crypto", "qemu-block"]),
     ("filters", &["qemu-util", "qemu-block"]),
+    ("nbd", &["qemu-util", "qemu-block"]),
 ];
 
 /// Everything that a crate below may not depend on by chance.
-const OURS: [&str; 9] =
-    ["qemu-util", "qemu-crypto", "qemu-block", "qcow2", "raw", "luks", "filters", "qemu-img", "test-support"];
+const OURS: &[&str] = &[
+    "confine",
+    "qemu-util",
+    "qemu-crypto",
+    "qemu-block",
+    "qcow2",
+    "raw",
+    "luks",
+    "filters",
+    "nbd",
+    "qemu-img",
+    "test-support",
+];
 
 /// Complains about dependencies of a manifest that point up or sideways.
 pub(super) fn check(file: &SourceFile) -> Vec<String> {
