@@ -10,12 +10,9 @@ use qemu_block::driver::BlockDriver;
 use qemu_util::primitive::{Arc, Mutex};
 
 use crate::cli::program;
-use crate::failure::{Code, CommandResult, Failure, Outcome};
+use crate::failure::{Code, CommandResult, Failure, Outcome, STATUS_FAILED};
 use crate::output::messages;
 use crate::{session, settings, signals};
-
-/// The exit status of every failure.
-const STATUS_FAILED: u8 = 1;
 
 /// Runs the command that `arguments` (without the program's name) ask for and returns the exit status.
 ///
@@ -49,12 +46,13 @@ pub fn run_with(arguments: impl Iterator<Item = OsString>, drivers: Vec<Arc<dyn 
 fn exit_code(result: &CommandResult) -> ExitCode {
     ExitCode::from(match result {
         Ok(Outcome::Success) => 0,
+        Ok(Outcome::Different) => 1,
         Ok(Outcome::Corrupt) => 2,
         Ok(Outcome::Leaks) => 3,
         Ok(Outcome::ChecksUnsupported) => 63,
         Err(Failure::Report(report)) => {
             messages::print_error(&report.text);
-            STATUS_FAILED
+            report.status
         }
         Err(Failure::Interrupted(signal)) => {
             signals::die_by(*signal);

@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
     Leaks,
     /// `check`: the format has nothing to check.
     ChecksUnsupported,
+    /// `compare`: the images differ.
+    Different,
 }
 
 /// Why a command did not do its work.
@@ -41,7 +43,12 @@ pub(crate) struct Report {
     pub(crate) file: Option<String>,
     /// Where in the disk, in bytes.
     pub(crate) offset: Option<u64>,
+    /// The exit status.
+    pub(crate) status: u8,
 }
+
+/// The exit status of a failure that has none of its own.
+pub(crate) const STATUS_FAILED: u8 = 1;
 
 /// Kinds of errors for programs to tell apart. Their names are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +113,7 @@ impl Failure {
 
     /// A failure with this very text, whoever speaks.
     pub(crate) fn text(text: String) -> Self {
-        Self::Report(Box::new(Report { text, code: Code::Failed, file: None, offset: None }))
+        Self::Report(Box::new(Report { text, code: Code::Failed, file: None, offset: None, status: STATUS_FAILED }))
     }
 
     /// A wrong use of `command`: as [`Failure::new`], and a second line that points to the command's help.
@@ -121,6 +128,15 @@ impl Failure {
         let program = settings::program();
         let speaker = if command.is_empty() { program.to_owned() } else { format!("{program} {command}") };
         Self::text(format!("{speaker}: {}\n{}", message.as_ref(), help_hint(command))).with_code(Code::Usage)
+    }
+
+    /// The same failure with an exit status of its own.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: u8) -> Self {
+        if let Self::Report(report) = &mut self {
+            report.status = status;
+        }
+        self
     }
 
     /// A failure of the block layer while `doing` something: `qemu-img: doing: error: its cause`.
@@ -141,6 +157,11 @@ impl Failure {
     #[must_use]
     pub(crate) fn of_kind(self, error: &BlockError) -> Self {
         self.with_code(Code::of(error))
+    }
+
+    /// Whether the command line is wrong.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Report(report) if report.code == Code::Usage)
     }
 
     /// The same, about the image `file`.

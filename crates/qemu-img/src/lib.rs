@@ -24,6 +24,7 @@ mod commands;
 mod edge;
 mod failure;
 mod output;
+mod rate;
 mod session;
 mod settings;
 mod signals;

@@ -16,6 +16,7 @@ use crate::cli::common::ImageArg;
 use crate::cli::object::Objects;
 use crate::failure::Failure;
 use crate::output::messages;
+use crate::rate::RateLimit;
 use crate::signals::Signals;
 use crate::trace;
 
@@ -59,6 +60,14 @@ impl Session {
         Self::with_signals(Signals::catch()?)
     }
 
+    /// A session for a command that shows its progress on SIGUSR1; what asks it to stop ends the process at once.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub(crate) fn showing_progress() -> Result<Self, Failure> {
+        Self::with_signals(Signals::catch_progress()?)
+    }
+
     fn with_signals(signals: Signals) -> Result<Self, Failure> {
         let aio =
             AioContext::new().map_err(|error| Failure::new(format!("Could not create an event loop: {error}")))?;
@@ -83,6 +92,11 @@ impl Session {
     /// Runs `future` and the event loop until the future completes.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.aio.block_on(future)
+    }
+
+    /// A limit for what a command writes, in bytes per second; zero: none.
+    pub(crate) fn rate_limit(&self, bytes_per_second: u64) -> RateLimit {
+        RateLimit::new(bytes_per_second, self.aio.clone())
     }
 
     /// Opens and creates images.

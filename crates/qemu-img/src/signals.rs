@@ -66,9 +66,21 @@ impl Signals {
     /// # Errors
     /// The waiting thread cannot be started.
     pub(crate) fn catch() -> Result<Self, Failure> {
+        Self::catch_these(STOPPING.into_iter().chain([Signal::SIGUSR1]))
+    }
+
+    /// Catches SIGUSR1 only; otherwise as [`Signals::catch`].
+    ///
+    /// # Errors
+    /// As [`Signals::catch`].
+    pub(crate) fn catch_progress() -> Result<Self, Failure> {
+        Self::catch_these([Signal::SIGUSR1].into_iter())
+    }
+
+    fn catch_these(these: impl Iterator<Item = Signal>) -> Result<Self, Failure> {
         let mut waited = SigSet::empty();
         let ignored = ignored_signals();
-        let caught = STOPPING.into_iter().chain([Signal::SIGUSR1]).filter(|&signal| !is_in(ignored, signal));
+        let caught = these.filter(|&signal| !is_in(ignored, signal));
         caught.for_each(|signal| waited.add(signal));
         waited.thread_block().map_err(|errno| Failure::new(format!("Could not block signals: {}", errno.desc())))?;
         let signals = Self::default();

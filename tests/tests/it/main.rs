@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cloud` | realistic images convert to every target, are the same, and are no larger than the reference makes them |
 //! | `options` | every option of `convert` does what it says |
+//! | `dd` | pipes, snapshots and outputs that exist |
 //! | `twins` | both programs say and return the same for the same command line |
 //! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
 //! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
@@ -20,6 +21,7 @@
 mod bad_input;
 mod cloud;
 mod damage;
+mod dd;
 mod embedding;
 mod faults;
 mod fixture;

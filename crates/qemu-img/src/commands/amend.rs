@@ -38,16 +38,16 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Quiet),
     Flag::shared(Shared::Progress),
-    Flag::value(Id::Options, Some('o'), &["options"])
-        .named("OPTIONS")
-        .doc("what to change; 'help' lists the options of the format"),
+    Flag::shared(Shared::Object),
     Flag::shared(Shared::Format),
     Flag::value(Id::Cache, Some('t'), &["cache"])
         .named("CACHE")
         .doc("none, writeback (the default), writethrough, directsync or unsafe"),
-    Flag::switch(Id::Force, None, &["force"]).doc("allow changes that make data inaccessible"),
+    Flag::value(Id::Options, Some('o'), &["options"])
+        .named("OPTIONS")
+        .doc("what to change; 'help' lists the options of the format"),
     Flag::shared(Shared::ImageOpts),
-    Flag::shared(Shared::Object),
+    Flag::switch(Id::Force, None, &["force"]).doc("allow changes that make data inaccessible"),
 ];
 
 #[derive(Debug, Default)]

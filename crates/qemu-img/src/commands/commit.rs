@@ -14,11 +14,13 @@ use super::Command;
 use crate::cli::common::{one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
+use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::program;
 use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::output::progress::Progress;
+use crate::rate::RateLimit;
 use crate::session::Session;
 
 /// Bytes that are copied at once.
@@ -28,7 +30,7 @@ const STEP: u64 = 2 * MIB;
 pub(crate) const COMMAND: Command = Command {
     name: "commit",
     summary: "Writes what an image has into its backing file.",
-    synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [-b BASE] [-d] [-p] [-q] FILENAME",
+    synopsis: "[--object OBJDEF] [--image-opts | -f FMT] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] [-q] FILENAME",
     options: || docs(FLAGS),
     operands: &[("FILENAME", "the image")],
     notes: "",
@@ -46,7 +48,7 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Quiet),
-    Flag::shared(Shared::Progress),
+    Flag::shared(Shared::Object),
     Flag::shared(Shared::Format),
     Flag::shared(Shared::ImageOpts),
     Flag::value(Id::Cache, Some('t'), &["cache"])
@@ -56,8 +58,8 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::value(Id::Base, Some('b'), &["base"])
         .named("BASE")
         .doc("the image of the backing chain to write into; implies -d"),
-    Flag::value(Id::Rate, Some('r'), &["rate"]).named("RATE").doc("not supported yet"),
-    Flag::shared(Shared::Object),
+    Flag::shared(Shared::Progress),
+    Flag::value(Id::Rate, Some('r'), &["rate"]).named("RATE").doc("write at most so many bytes per second"),
 ];
 
 #[derive(Debug, Default)]
@@ -65,6 +67,8 @@ struct Arguments {
     shared: SharedArgs,
     base: Option<String>,
     keep: bool,
+    /// Bytes per second; zero: no limit.
+    rate: u64,
 }
 
 /// The arguments; none when the user asks for help.
@@ -80,7 +84,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
                 arguments.base = Some(given.value);
                 arguments.keep = true;
             }
-            Id::Rate => return Err(Failure::new("Limiting the rate (-r) is not supported yet")),
+            Id::Rate => arguments.rate = parse_number("rate limit", &given.value, 0..=SIZE_MAX)?,
         }
     }
     let Some((shared, operands)) = parser.finish() else { return Ok(None) };
@@ -94,7 +98,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
-    let session = Session::new()?.with_objects(&arguments.shared.objects);
+    let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     session.block_on(commit(&session, &arguments))
 }
 
@@ -106,7 +110,8 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
     let spec = arguments.shared.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
     let node = session.open_with_writable_backing(&arguments.shared.image.name, spec, depth).await?;
     let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
-    let committed = commit_opened(arguments, &node, depth, &progress).await;
+    let limit = session.rate_limit(arguments.rate);
+    let committed = commit_opened(arguments, &node, depth, &limit, &progress).await;
     let closed = node.close().await;
     match &committed {
         Ok(()) => progress.finish(),
@@ -145,6 +150,7 @@ async fn commit_opened(
     arguments: &Arguments,
     node: &Arc<Node>,
     depth: u32,
+    limit: &RateLimit,
     progress: &Progress,
 ) -> Result<(), Failure> {
     let mut base = Arc::clone(node);
@@ -153,7 +159,7 @@ async fn commit_opened(
         base = backing.ok_or_else(|| Failure::new("Image does not have a backing file"))?;
     }
     progress.start();
-    copy_down(node, &base, progress).await.map_err(|error| Failure::new(error.chain()))?;
+    copy_down(node, &base, limit, progress).await.map_err(|error| Failure::new(error.chain()))?;
     if arguments.keep {
         return Ok(());
     }
@@ -163,7 +169,12 @@ async fn commit_opened(
 }
 
 /// Writes what lies above `base` into it, and makes that durable.
-async fn copy_down(node: &Arc<Node>, base: &Arc<Node>, progress: &Progress) -> Result<(), BlockError> {
+async fn copy_down(
+    node: &Arc<Node>,
+    base: &Arc<Node>,
+    limit: &RateLimit,
+    progress: &Progress,
+) -> Result<(), BlockError> {
     let size = node.len();
     if base.len() < size {
         base.truncate(size, PreallocMode::Off).await?;
@@ -185,6 +196,7 @@ async fn copy_down(node: &Arc<Node>, base: &Arc<Node>, progress: &Progress) -> R
         let len = len.min(STEP);
         let data = node.read_bytes(offset, usize::try_from(len).expect("a step")).await?;
         base.write(offset, data.into(), WriteFlags::empty()).await?;
+        limit.pass(len).await;
         offset += len;
     }
     base.flush().await

@@ -5,8 +5,10 @@ mod bench;
 mod bitmap;
 mod check;
 mod commit;
+mod compare;
 mod convert;
 mod create;
+mod dd;
 mod info;
 mod map;
 mod measure;
@@ -56,8 +58,10 @@ pub(crate) const ALL: &[Command] = &[
     bitmap::COMMAND,
     check::COMMAND,
     commit::COMMAND,
+    compare::COMMAND,
     convert::COMMAND,
     create::COMMAND,
+    dd::COMMAND,
     info::COMMAND,
     map::COMMAND,
     measure::COMMAND,

@@ -56,9 +56,12 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Quiet),
     Flag::shared(Shared::Progress),
-    Flag::shared(Shared::Format),
+    Flag::shared(Shared::Object),
     Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
+    Flag::shared(Shared::Format),
     Flag::value(Id::Cache, Some('t'), &["cache"]).named("CACHE").doc("cache mode of the image (writeback)"),
+    Flag::switch(Id::Compress, Some('c'), &["compress"]).doc("compress what is copied"),
     Flag::value(Id::Backing, Some('b'), &["backing"])
         .named("BACKING")
         .doc("the new backing file; an empty name for none"),
@@ -69,9 +72,6 @@ const FLAGS: &[Flag<Id>] = &[
         .doc("cache mode of the backing files (writeback)"),
     Flag::switch(Id::Unsafe, Some('u'), &["backing-unsafe"])
         .doc("change the name only: the disk may show something else afterwards"),
-    Flag::switch(Id::Compress, Some('c'), &["compress"]).doc("compress what is copied"),
-    Flag::shared(Shared::ForceShare),
-    Flag::shared(Shared::Object),
 ];
 
 #[derive(Debug, Default)]

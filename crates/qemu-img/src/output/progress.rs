@@ -33,6 +33,7 @@ struct Position {
 #[derive(Debug)]
 pub(crate) struct Progress {
     mode: ProgressMode,
+    step_min: f32,
     signals: Signals,
     position: Mutex<Position>,
 }
@@ -41,7 +42,13 @@ impl Progress {
     /// A display for a command with `-p` and `-q` as given; `-q` wins.
     pub(crate) fn new(show: bool, quiet: bool, signals: Signals) -> Self {
         let mode = if show && !quiet { ProgressMode::Show } else { ProgressMode::OnSignal };
-        Self { mode, signals, position: Mutex::new(Position::default()) }
+        Self { mode, step_min: STEP_MIN, signals, position: Mutex::new(Position::default()) }
+    }
+
+    /// The same display, which shows steps of more than so many percent.
+    #[must_use]
+    pub(crate) fn in_steps_of(self, percent: f32) -> Self {
+        Self { step_min: percent, ..self }
     }
 
     /// Shows 0 %.
@@ -56,11 +63,19 @@ impl Progress {
         self.set_percent(percent);
     }
 
+    /// Notes that `part` of `total` units more are done. The sum is the reference's, rounding and all.
+    pub(crate) fn advance(&self, part: u64, total: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "the reference's arithmetic, of which four digits are shown")]
+        let percent = part as f32 / total as f32 * 100.0;
+        let before = self.position.lock().percent;
+        self.set_percent(before + percent / 100.0 * 100.0);
+    }
+
     /// Notes a percentage; see [`Progress::set`].
     pub(crate) fn set_percent(&self, percent: f32) {
         let mut position = self.position.lock();
         position.percent = percent.min(100.0);
-        let moved = (position.percent - position.last_shown).abs() > STEP_MIN;
+        let moved = (position.percent - position.last_shown).abs() > self.step_min;
         let at_an_end = position.percent == 0.0 || position.percent == 100.0;
         if moved || at_an_end {
             position.last_shown = position.percent;

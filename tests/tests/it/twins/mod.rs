@@ -3,14 +3,16 @@
 //! A case is one line: commands separated by `;`, run in order in a folder with a copy of the small images. Every
 //! command's standard output, standard error and exit status must be equal; so must the names in the folder afterwards
 //! when every command succeeded. Commands that begin with `reference` are run by the reference in both folders, and
-//! `distrust IMAGE BITMAP...` marks bitmaps as in use in both.
+//! `distrust IMAGE BITMAP...` marks bitmaps as in use in both, and `io FORMAT IMAGE COMMAND` has qemu-io change an image.
 
 mod amend;
 mod bitmap;
 mod check;
 mod commit;
+mod compare;
 mod convert;
 mod create;
+mod dd;
 mod encryption;
 mod errors;
 mod filters;
@@ -25,7 +27,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use test_support::programs::{Program, ours, reference, reference_speaks_our_version};
+use test_support::programs::{Program, ours, qemu_io, reference, reference_speaks_our_version};
 use test_support::run::Run;
 
 use crate::fixture::scratch_with_small_images;
@@ -48,6 +50,10 @@ fn difference(case: &str) -> Option<String> {
             [&dir_a, &dir_b].iter().for_each(|dir| bitmap::distrust(dir.path(), words));
             continue;
         }
+        if let Some(words) = command.strip_prefix("io ") {
+            [&dir_a, &dir_b].iter().for_each(|dir| change_with_qemu_io(dir.path(), words));
+            continue;
+        }
         let (line, program) = match command.strip_prefix("reference ") {
             Some(line) => (line, reference()),
             None => (command, ours()),
@@ -59,11 +65,20 @@ fn difference(case: &str) -> Option<String> {
         let (seen_a, seen_b) = (seen(&a, dir_a.path(), is_changed), seen(&b, dir_b.path(), is_changed));
         let same = if reference_speaks_our_version() { seen_a == seen_b } else { a.code() == b.code() };
         if !same {
-            return Some(format!("=== {case}\n--- ours\n{seen_a}--- reference\n{seen_b}"));
+            return Some(format!("=== {case}\n=== at: {line}\n--- ours\n{seen_a}--- reference\n{seen_b}"));
         }
     }
     let (names_a, names_b) = (names(dir_a.path()), names(dir_b.path()));
     (all_succeeded && names_a != names_b).then(|| format!("=== {case}\nfiles: {names_a:?}, reference: {names_b:?}"))
+}
+
+/// Runs `COMMAND` of `FORMAT IMAGE COMMAND` on an image.
+fn change_with_qemu_io(dir: &Path, words: &str) {
+    let mut words = words.splitn(3, ' ');
+    let (Some(format), Some(image), Some(command)) = (words.next(), words.next(), words.next()) else {
+        panic!("io FORMAT IMAGE COMMAND");
+    };
+    qemu_io().invoke(dir).words(&format!("-f {format} {image}")).input(format!("{command}\n")).run().ok();
 }
 
 fn run(program: &Program, dir: &Path, line: &str) -> Run {

@@ -5,7 +5,7 @@ use super::load::Mode;
 use crate::cli::common::{one_filename, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::{OptionDoc, docs};
-use crate::cli::number::{COUNT_MAX, SIZE_MAX, parse_number};
+use crate::cli::number::{COUNT_MAX, SIZE_MAX, parse_count, parse_number};
 use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::Failure;
 
@@ -96,19 +96,20 @@ pub(super) fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     };
     let (mut write, mut pattern, mut cache) = (false, 0, None);
     while let Some(given) = parser.next()? {
-        let number = |what: &str, min, max| parse_number(what, &given.value, min..=max);
+        let count = |what: &str, min, max| parse_count(what, &given.value, min..=max);
+        let size = |what: &str, min, max| parse_number(what, &given.value, min..=max);
         match given.id {
             Id::Cache => cache = Some(parse_cache(&given.value, |_| "Invalid cache mode".to_owned())?),
-            Id::Count => arguments.count = number("request count", 1, COUNT_MAX)?,
-            Id::Depth => arguments.depth = number("queue depth", 1, COUNT_MAX)?,
-            Id::Offset => arguments.offset = number("offset", 0, SIZE_MAX)?,
-            Id::BufferSize => arguments.buffer_len = number("buffer size", 1, COUNT_MAX)?,
-            Id::StepSize => arguments.step = number("step size", 0, COUNT_MAX)?,
+            Id::Count => arguments.count = count("request count", 1, COUNT_MAX)?,
+            Id::Depth => arguments.depth = count("queue depth", 1, COUNT_MAX)?,
+            Id::Offset => arguments.offset = size("offset", 0, SIZE_MAX)?,
+            Id::BufferSize => arguments.buffer_len = size("buffer size", 1, COUNT_MAX)?,
+            Id::StepSize => arguments.step = size("step size", 0, COUNT_MAX)?,
             Id::Aio => check_engine(&given.value)?,
             Id::Native => check_engine("native")?,
             Id::Write => write = true,
-            Id::Pattern => pattern = number("pattern byte", 0, u8::MAX.into())?,
-            Id::FlushInterval => arguments.flush_interval = Some(number("flush interval", 0, COUNT_MAX)?),
+            Id::Pattern => pattern = count("pattern byte", 0, u8::MAX.into())?,
+            Id::FlushInterval => arguments.flush_interval = Some(count("flush interval", 0, COUNT_MAX)?),
             Id::NoDrain => arguments.drain = false,
         }
     }

@@ -1,5 +1,6 @@
 //! The copying itself: tasks that share one cursor, each of which reads and then writes.
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use qemu_block::backend::BlockBackend;
 use qemu_block::error::{BlockError, Result};
@@ -25,6 +26,9 @@ pub(super) trait Watch: Sync {
 
     /// Whether to give up.
     fn interrupted(&self) -> bool;
+
+    /// Waits until so many bytes may be written.
+    fn may_write(&self, bytes: u64) -> BoxFuture<'_, ()>;
 }
 
 /// What a copy consists of.
@@ -209,6 +213,7 @@ impl Job<'_> {
     }
 
     async fn write(&self, steps: Vec<Step>) -> Result<()> {
+        self.watch.may_write(steps.iter().map(Step::stored_len).sum()).await;
         for step in steps {
             match step {
                 Step::Data { offset, data } => {

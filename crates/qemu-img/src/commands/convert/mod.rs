@@ -17,13 +17,15 @@ mod piece;
 mod plan;
 mod source;
 mod sparse;
-mod target;
+pub(super) mod target;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use qemu_block::node::{ChildRole, Node};
 use qemu_block::options::Options;
 use qemu_block::types::Perm;
@@ -44,6 +46,7 @@ use crate::cli::program::print;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::output::progress::Progress;
+use crate::rate::RateLimit;
 use crate::session::Session;
 use crate::signals::Signals;
 
@@ -242,7 +245,13 @@ async fn fill(
     } else {
         sources.total()
     };
-    let watch = Watcher { progress, signals: session.signals().clone(), total, copied: AtomicU64::new(0) };
+    let watch = Watcher {
+        progress,
+        signals: session.signals().clone(),
+        limit: session.rate_limit(arguments.rate),
+        total,
+        copied: AtomicU64::new(0),
+    };
     let buffers = &session.services().buffers;
     match copy(sources, &target.backend, rules, buffers, &watch).await {
         Ok(Finished::Completely) => {}
@@ -318,6 +327,7 @@ async fn request_len(sources: &Sources, cluster: Option<u64>, detection: Option<
 struct Watcher<'a> {
     progress: &'a Progress,
     signals: Signals,
+    limit: RateLimit,
     /// How many bytes there are to copy.
     total: u64,
     copied: AtomicU64,
@@ -332,6 +342,10 @@ impl Watch for Watcher<'_> {
 
     fn interrupted(&self) -> bool {
         self.signals.stopped_by().is_some()
+    }
+
+    fn may_write(&self, bytes: u64) -> BoxFuture<'_, ()> {
+        self.limit.pass(bytes).boxed()
     }
 }
 

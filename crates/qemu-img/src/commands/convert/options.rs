@@ -55,6 +55,8 @@ pub(super) struct Arguments {
     pub(super) sparse_size: u64,
     /// How many tasks copy.
     pub(super) tasks: usize,
+    /// Bytes written per second at most; 0: as many as there are.
+    pub(super) rate: u64,
     /// Whether writes are in the order of offsets.
     pub(super) in_order: bool,
     /// Whether to try copying inside the kernel.
@@ -135,11 +137,13 @@ enum Id {
 /// Long names: first those that the reference's 10.0 takes, then what its help text and newer versions say.
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
+    Flag::shared(Shared::Quiet),
+    Flag::shared(Shared::Object),
+    Flag::switch(Id::SourceImageOpts, None, &["image-opts", "source-image-opts"])
+        .doc("SOURCE is a list of options, not a name"),
     Flag::value(Id::SourceFormat, Some('f'), &["source-format"])
         .named("FMT")
         .doc("the format of the sources (found out if absent)"),
-    Flag::switch(Id::SourceImageOpts, None, &["source-image-opts", "image-opts"])
-        .doc("SOURCE is a list of options, not a name"),
     Flag::value(Id::SourceCache, Some('T'), &["source-cache"])
         .named("CACHE")
         .doc("how the sources are cached (writeback)"),
@@ -147,16 +151,13 @@ const FLAGS: &[Flag<Id>] = &[
         .also(&["source-snapshot"])
         .named("SNAPSHOT")
         .doc("read this internal snapshot of the source: a name or number, or snapshot.id=ID,snapshot.name=NAME"),
-    Flag::switch(Id::Bitmaps, None, &["bitmaps"]).doc("copy the persistent bitmaps of the source"),
-    Flag::switch(Id::SkipBrokenBitmaps, None, &["skip-broken-bitmaps"])
-        .doc("leave out those that cannot be relied on; needs --bitmaps"),
-    Flag::switch(Id::Salvage, None, &["salvage"]).doc("take what cannot be read for zeros"),
+    Flag::value(Id::SparseSize, Some('S'), &["sparse-size"])
+        .named("SIZE")
+        .doc("leave out runs of zeros of at least SIZE bytes (4k); 0 writes everything"),
     Flag::value(Id::TargetFormat, Some('O'), &["output-format"])
         .also(&["target-format"])
         .named("FMT")
         .doc("the format of the target (raw)"),
-    Flag::switch(Id::TargetImageOpts, None, &["target-image-opts"])
-        .doc("TARGET is a list of options, not a name; needs -n"),
     Flag::value(Id::TargetOptions, Some('o'), &["options"])
         .also(&["target-options", "target-format-options"])
         .named("OPTIONS")
@@ -168,22 +169,26 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::value(Id::Backing, Some('B'), &["backing"]).named("BACKING").doc("make the target an overlay of this image"),
     Flag::value(Id::Backing, Some('b'), &[]).named("BACKING").doc("another name of -B"),
     Flag::value(Id::BackingFormat, Some('F'), &["backing-format"]).named("FMT").doc("the format of that image"),
-    Flag::value(Id::SparseSize, Some('S'), &["sparse-size"])
-        .named("SIZE")
-        .doc("leave out runs of zeros of at least SIZE bytes (4k); 0 writes everything"),
-    Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]).doc("the target exists already"),
-    Flag::switch(Id::TargetIsZero, None, &["target-is-zero"]).doc("and it reads as zeros; needs -n"),
-    Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]).doc("compress the data"),
     Flag::shared(Shared::ForceShare),
-    Flag::value(Id::Rate, Some('r'), &["rate"]).also(&["rate-limit"]).named("RATE").doc("not supported yet"),
+    Flag::switch(Id::TargetImageOpts, None, &["target-image-opts"])
+        .doc("TARGET is a list of options, not a name; needs -n"),
+    Flag::switch(Id::Salvage, None, &["salvage"]).doc("take what cannot be read for zeros"),
+    Flag::switch(Id::TargetIsZero, None, &["target-is-zero"]).doc("and it reads as zeros; needs -n"),
+    Flag::switch(Id::Bitmaps, None, &["bitmaps"]).doc("copy the persistent bitmaps of the source"),
+    Flag::switch(Id::SkipBrokenBitmaps, None, &["skip-broken-bitmaps"])
+        .doc("leave out those that cannot be relied on; needs --bitmaps"),
+    Flag::value(Id::Rate, Some('r'), &["rate"])
+        .also(&["rate-limit"])
+        .named("RATE")
+        .doc("write at most so many bytes per second"),
     Flag::value(Id::Tasks, Some('m'), &["parallel"])
         .named("TASKS")
         .doc("how many tasks copy at the same time, 1 to 16 (8)"),
     Flag::switch(Id::OutOfOrder, Some('W'), &["oob-writes"]).doc("write in any order"),
     Flag::switch(Id::CopyRange, Some('C'), &["copy-range-offloading"]).doc("let the kernel copy where it can"),
+    Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]).doc("the target exists already"),
+    Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]).doc("compress the data"),
     Flag::shared(Shared::Progress).written_out(),
-    Flag::shared(Shared::Quiet),
-    Flag::shared(Shared::Object),
 ];
 
 /// What help texts say of them.
@@ -214,15 +219,14 @@ struct Raw {
     bitmaps: bool,
     skip_broken_bitmaps: bool,
     snapshot: SnapshotArg,
-    /// Options that are known and not done yet.
-    refused: Option<&'static str>,
+    rate: u64,
 }
 
 impl Request {
     /// Reads the words after `convert`.
     ///
     /// # Errors
-    /// The reference's complaints, in its order; and one for options that this program does not do yet.
+    /// The reference's complaints, in its order.
     pub(super) fn parse(words: Vec<String>) -> Result<Self, Failure> {
         let mut parser = Parser::new("convert", FLAGS, words);
         let mut raw = Raw::default();
@@ -256,10 +260,7 @@ impl Raw {
             Id::NoCreate => self.no_create = true,
             Id::TargetIsZero => self.target_is_zero = true,
             Id::Compress => self.compress = true,
-            Id::Rate => {
-                parse_number("rate limit", &value, 0..=SIZE_MAX)?;
-                self.refused = Some("Limiting the rate (-r)");
-            }
+            Id::Rate => self.rate = parse_number("rate limit", &value, 0..=SIZE_MAX)?,
             Id::Tasks => self.tasks = Some(parse_tasks(&value)?),
             Id::OutOfOrder => self.out_of_order = true,
             Id::CopyRange => self.copy_range = true,
@@ -320,6 +321,7 @@ impl Raw {
             },
             sparse_size: self.sparse_size.unwrap_or(SPARSE_SIZE_DEFAULT),
             tasks,
+            rate: self.rate,
             in_order: !self.out_of_order,
             copy_range: self.copy_range,
             salvage: self.salvage,
@@ -334,7 +336,7 @@ impl Raw {
         })))
     }
 
-    /// What would be found out when the images are opened, or is not done yet.
+    /// What would be found out when the images are opened.
     fn check_images(&mut self) -> Result<(), Failure> {
         if self.source_image_opts && self.source_format.is_some()
             || self.target_image_opts && self.target_format.is_some()
@@ -344,10 +346,7 @@ impl Raw {
         if !self.target_image_opts {
             self.target_format.get_or_insert_with(|| "raw".to_owned());
         }
-        match self.refused {
-            Some(what) => Err(Failure::new(format!("{what} is not supported"))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -469,12 +468,6 @@ mod tests {
                       16777216. Select 0 to disable sparse detection (fully allocates output).";
         assert_eq!(message("-S 100 a b"), sparse);
         assert_eq!(message("-S 17M a b"), sparse);
-    }
-
-    #[test]
-    fn what_is_not_done_yet_is_refused_by_name() {
-        let message = message("-r 1M a b");
-        assert!(message.contains("-r") && message.ends_with("is not supported"), "{message}");
     }
 
     #[test]

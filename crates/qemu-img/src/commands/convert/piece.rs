@@ -1,7 +1,7 @@
 //! One piece of data on its way to the target: which parts of it are written, and how.
 
 use qemu_block::backend::BlockBackend;
-use qemu_block::compressed::CompressedRun;
+use qemu_block::compressed::{CompressedCluster, CompressedRun};
 use qemu_block::error::Result;
 use qemu_util::buf::{IoBytes, IoVec};
 use qemu_util::zero::run_length;
@@ -39,6 +39,26 @@ pub(super) enum Step {
         /// How many bytes.
         len: u64,
     },
+}
+
+impl Step {
+    /// How many bytes of data are stored.
+    pub(super) fn stored_len(&self) -> u64 {
+        let len = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        match self {
+            Self::Data { data, .. } => len(data.len()),
+            Self::Compressed(run) => run
+                .clusters
+                .iter()
+                .map(|cluster| match cluster {
+                    CompressedCluster::Compressed(bytes) => len(bytes.len()),
+                    CompressedCluster::Plain(data) => len(data.len()),
+                    CompressedCluster::Zero => 0,
+                })
+                .sum(),
+            Self::Zero { .. } => 0,
+        }
+    }
 }
 
 impl Writer {

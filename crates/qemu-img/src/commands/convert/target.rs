@@ -123,18 +123,19 @@ impl CreatePlan {
 ///
 /// Only a regular file is removed, and only while its name still leads to the file that was created.
 #[derive(Debug)]
-pub(super) struct CreatedFile {
+pub(in crate::commands) struct CreatedFile {
     found: Option<(PathBuf, FileIdentity)>,
     signals: Signals,
 }
 
 impl CreatedFile {
     /// Nothing that would have to be removed.
-    pub(super) fn none() -> Self {
+    pub(in crate::commands) fn none() -> Self {
         Self { found: None, signals: Signals::none() }
     }
 
-    fn find(path: Option<PathBuf>, signals: &Signals) -> Self {
+    /// The file that was created at `path`, if it is a regular one; a signal that ends the process removes it, too.
+    pub(in crate::commands) fn find(path: Option<PathBuf>, signals: &Signals) -> Self {
         let found = path.and_then(|path| {
             // Removing a link would leave the file it leads to.
             let path = fs::canonicalize(path).ok()?;
@@ -148,7 +149,7 @@ impl CreatedFile {
     }
 
     /// The image is complete.
-    pub(super) fn keep(mut self) {
+    pub(in crate::commands) fn keep(mut self) {
         self.signals.clear_last_resort();
         self.found = None;
     }
@@ -247,8 +248,7 @@ pub(super) fn check_not_a_source(
     sources: &[FileIdentity],
     create: bool,
 ) -> Result<(), Failure> {
-    let identity = local_path(name).and_then(|path| identity(&path));
-    if !identity.is_some_and(|identity| sources.contains(&identity)) {
+    if !is_stored_in(name, sources) {
         return Ok(());
     }
     let doing =
@@ -256,8 +256,14 @@ pub(super) fn check_not_a_source(
     Err(Failure::new(format!("{doing}: Failed to get \"write\" lock\nIs another process using the image [{name}]?")))
 }
 
+/// Whether the image called `name` is one of these files, by whatever name.
+pub(in crate::commands) fn is_stored_in(name: &str, files: &[FileIdentity]) -> bool {
+    let identity = local_path(name).and_then(|path| identity(&path));
+    identity.is_some_and(|identity| files.contains(&identity))
+}
+
 /// The files that `node` and everything below it are stored in.
-pub(super) fn files_of(node: &Node, files: &mut Vec<FileIdentity>) {
+pub(in crate::commands) fn files_of(node: &Node, files: &mut Vec<FileIdentity>) {
     files.extend(node.identity());
     node.children().iter().for_each(|edge| files_of(&edge.node, files));
 }
@@ -271,7 +277,7 @@ pub(super) fn own_files_of(node: &Node, files: &mut Vec<FileIdentity>) {
 }
 
 /// The path of an image that is a file of this machine.
-fn local_path(name: &str) -> Option<PathBuf> {
+pub(in crate::commands) fn local_path(name: &str) -> Option<PathBuf> {
     match name.strip_prefix("file:") {
         Some(path) => Some(PathBuf::from(path)),
         None => (!path_has_protocol(name)).then(|| PathBuf::from(name)),

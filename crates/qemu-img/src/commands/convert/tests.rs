@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use proptest::prelude::*;
 use qemu_block::backend::BlockBackend;
 use qemu_block::mem::{LogEntry, MemDisk, MemOp, When};
@@ -26,6 +28,8 @@ const PIECE: u64 = 64 << 10;
 #[derive(Default)]
 struct Watched {
     copied: Mutex<u64>,
+    /// Bytes that asked whether they may be written.
+    announced: Mutex<u64>,
     /// Interrupts when this many bytes were copied.
     interrupt_at: Option<u64>,
 }
@@ -37,6 +41,11 @@ impl Watch for Watched {
 
     fn interrupted(&self) -> bool {
         self.interrupt_at.is_some_and(|at| *self.copied.lock() >= at)
+    }
+
+    fn may_write(&self, bytes: u64) -> BoxFuture<'_, ()> {
+        *self.announced.lock() += bytes;
+        ready(()).boxed()
     }
 }
 
@@ -247,6 +256,20 @@ fn full_allocation_writes_zeros_as_data() {
     run(&source, &target, all).expect("copied");
     assert_eq!((target.to_vec(), target.allocated_bytes()), (source.to_vec(), 4 * PIECE));
     assert_eq!(target.control().count(MemOp::Zero), 0);
+}
+
+#[test]
+fn every_byte_of_data_asks_the_limit_first() {
+    for in_order in [true, false] {
+        let (source, target) = (MemDisk::new(8 * PIECE), MemDisk::new(8 * PIECE));
+        source.write_at(PIECE, &[1; 512]);
+        source.write_at(5 * PIECE, &[1; 2 * 65536]);
+        let watched = Watched::default();
+        let rules = rules(4, in_order);
+        complete(copy(&sources(&[&source]), &backend(&target), rules, &BufPool::new(), &watched)).expect("copied");
+        let (announced, copied) = (*watched.announced.lock(), *watched.copied.lock());
+        assert!(512 + 2 * PIECE <= announced && announced <= copied, "{announced} of {copied}");
+    }
 }
 
 #[test]
