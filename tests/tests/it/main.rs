@@ -9,6 +9,7 @@
 //! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
 //! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
 //! | `space` | a target that cannot be written is an error and leaves nothing |
+//! | `strict` | names inside images are followed only if that is allowed, and the process confines itself |
 //! | `process` | locks, signals, closed pipes |
 //! | `threads` | few threads are enough, and no other process is ever made |
 //! | `model` | random operations on qcow2 nodes against an array of bytes |
@@ -30,5 +31,6 @@ mod model;
 mod options;
 mod process;
 mod space;
+mod strict;
 mod threads;
 mod twins;

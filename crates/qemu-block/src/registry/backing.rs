@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{OpenContext, OpenSpec, resolve_backing_name};
+use super::{OpenContext, OpenSpec, Origin, resolve_backing_name};
 use crate::driver::FileIdentity;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
@@ -19,7 +19,7 @@ impl OpenContext {
     /// if [`OpenContext::with_writable_backing`] says so.
     ///
     /// # Errors
-    /// Those of opening, below "Could not open backing file".
+    /// Those of opening, below "Could not open backing file"; the refusal of the policy, which is asked about `name`.
     pub async fn open_backing(
         &self,
         overlay_filename: &str,
@@ -48,7 +48,10 @@ impl OpenContext {
             if name.contains('\0') {
                 return Err(BlockError::new(ErrorKind::InvalidArgument, "The file name contains a NUL byte"));
             }
-            self.below(overlay)?.open(spec).await
+            let below = self.below(overlay)?;
+            // Without a name the user's options say everything, as far as they are the user's.
+            let below = if name.is_empty() { below } else { below.on_behalf_of(Origin::Backing) };
+            below.open(spec).await
         };
         opened.await.map_err(|error| error.context("Could not open backing file"))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::common::{effective_shared, take_common};
 use super::open::Plan;
-use super::{OpenContext, path_has_protocol};
+use super::{OpenContext, Origin, Target, path_has_protocol};
 use crate::driver::{DriverKind, FileIdentity};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
@@ -19,7 +19,7 @@ impl OpenContext {
     /// `shared` follow with [`Node::set_perm`].
     ///
     /// # Errors
-    /// Those of opening; `InvalidArgument` when neither options nor a name say what to open.
+    /// Those of opening, the refusal of the policy; `InvalidArgument` when neither options nor a name say what to open.
     pub async fn open_data_file(
         &self,
         image: Option<FileIdentity>,
@@ -32,15 +32,19 @@ impl OpenContext {
         if filename.is_none() && options.is_empty() {
             return Err(invalid("'data-file' is required for this image"));
         }
+        let context = self.below(image)?;
+        let context = if filename.is_some() { context.on_behalf_of(Origin::DataFile) } else { context };
+        if let Some(path) = &filename {
+            context.check_policy(Target::Path(path), path)?;
+        }
         let driver = match options.take_str("driver") {
             Some(driver) => self.find_driver(&driver)?,
-            None => self.storage_driver(filename.as_deref(), &options)?,
+            None => context.storage_driver(filename.as_deref(), &options)?,
         };
         let flags = take_common(&mut options, flags.for_storage())?;
         let shared = effective_shared(flags, Perm::all());
         let name = Some(driver.name().to_owned());
         let plan = Plan { filename, driver: name, options, flags, perm: Perm::empty(), shared };
-        let context = self.below(image)?;
         match driver.kind() {
             DriverKind::Protocol => context.open_leaf(driver, plan).await,
             DriverKind::Format | DriverKind::Filter { .. } => Box::pin(context.open_format(Some(driver), plan)).await,

@@ -8,9 +8,11 @@
 //! | `spec` | what a caller asks for |
 //! | `common` | the options that every node understands |
 //! | `open`, `backing`, `data_file`, `create` | what [`OpenContext`] does |
+//! | `policy`, `allow` | which names are followed at all |
 //! | `trail` | loops and depth of chains |
 //! | `nursery` | opens side by side, so that long chains need no deep stack |
 
+mod allow;
 mod backing;
 mod common;
 mod create;
@@ -19,6 +21,7 @@ mod full_name;
 mod names;
 mod nursery;
 mod open;
+mod policy;
 mod probe;
 mod spec;
 mod trail;
@@ -30,8 +33,10 @@ use crate::driver::{BlockDriver, DriverKind};
 use crate::file::{FileDriver, HostDeviceDriver};
 use crate::null::NullDriver;
 
+pub use allow::AllowList;
 pub use names::{path_has_protocol, resolve_backing_name};
 pub use open::OpenContext;
+pub use policy::{OpenPolicy, Origin, Reference, Target};
 pub(crate) use probe::{PROBE_LEN, ProbeGuard};
 pub use spec::OpenSpec;
 

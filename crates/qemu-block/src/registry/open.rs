@@ -9,6 +9,7 @@ use super::common::{effective_shared, take_common};
 use super::full_name::{NodeName, plain_name};
 use super::names::{protocol_of, strip_protocol};
 use super::nursery::{Nursery, NurseryRef};
+use super::policy::{OpenPolicy, Origin, Reference, Target};
 use super::probe::{PROBE_LEN, ProbeGuard};
 use super::trail::Trail;
 use super::{OpenSpec, Registry};
@@ -29,6 +30,10 @@ pub struct OpenContext {
     nursery: NurseryRef,
     /// How many links down the chain the backing file is that may be written; 0 if none may.
     writable_backing: u32,
+    /// Which names are followed; all, without one.
+    policy: Option<Arc<dyn OpenPolicy>>,
+    /// Who says what is opened through this context.
+    origin: Origin,
 }
 
 /// A description whose name has been merged into its options, and how it is to be opened.
@@ -50,6 +55,8 @@ impl OpenContext {
             trail: Trail::default(),
             nursery: NurseryRef::new(),
             writable_backing: 0,
+            policy: None,
+            origin: Origin::Caller,
         }
     }
 
@@ -57,6 +64,40 @@ impl OpenContext {
     #[must_use]
     pub fn with_secrets(self, secrets: Arc<SecretStore>) -> Self {
         Self { secrets, ..self }
+    }
+
+    /// The same context, in which only names are followed that `policy` lets through.
+    #[must_use]
+    pub fn with_policy(self, policy: Arc<dyn OpenPolicy>) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// The same context for opening what somebody else than the caller named: an image, whose content says so.
+    #[must_use]
+    pub fn on_behalf_of(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Asks the policy whether that may be opened.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub(super) fn check_policy(&self, target: Target<'_>, name: &str) -> Result<()> {
+        let Some(policy) = &self.policy else { return Ok(()) };
+        policy.check(&Reference { origin: self.origin, target, name })
+    }
+
+    /// The same for a name whose driver follows from it; `prefixed` when it may begin with a protocol.
+    fn check_name(&self, name: &str, prefixed: bool) -> Result<()> {
+        let target = match protocol_of(name).filter(|_| prefixed) {
+            None => Target::Path(name),
+            Some("json") => Target::Json,
+            Some(protocol @ ("file" | "host_device")) => {
+                return self.check_policy(Target::Path(&strip_protocol(name, protocol)), name);
+            }
+            Some(protocol) => Target::Protocol(protocol),
+        };
+        self.check_policy(target, name)
     }
 
     /// Passphrases and the like, by name.
@@ -108,6 +149,9 @@ impl OpenContext {
 
     /// As [`OpenContext::open`], for whoever drives this context's opens.
     async fn open_here(&self, spec: OpenSpec) -> Result<Arc<Node>> {
+        if let Some(name) = &spec.filename {
+            self.check_name(name, true)?;
+        }
         let mut plan = Plan::new(spec)?;
         plan.flags = take_common(&mut plan.options, plan.flags)?;
         plan.shared = effective_shared(plan.flags, plan.shared);
@@ -125,6 +169,7 @@ impl OpenContext {
     /// # Errors
     /// As [`OpenContext::open`].
     pub async fn open_protocol(&self, filename: &str, options: Options, flags: OpenFlags) -> Result<Arc<Node>> {
+        self.check_name(filename, true)?;
         let driver = self.find_protocol(filename, true)?;
         let mut perm = Perm::CONSISTENT_READ;
         perm.set(Perm::WRITE | Perm::RESIZE, flags.contains(OpenFlags::WRITE));
@@ -169,6 +214,11 @@ impl OpenContext {
             (Some(name), None) => self.protocol_path(&driver, &name),
             (None, name) => name.unwrap_or_default(),
         };
+        let target = match driver.name() {
+            "file" | "host_device" => Target::Path(&filename),
+            name => Target::Protocol(name),
+        };
+        self.check_policy(target, &filename)?;
         let request =
             OpenRequest { filename, options: plan.options, flags: plan.flags, storage: None, context: self.clone() };
         let node = open_node(&driver, request, None).await?;
@@ -184,12 +234,27 @@ impl OpenContext {
 
     /// Opens a format or filter node and its storage. Without `driver` the format is probed.
     pub(super) async fn open_format(&self, driver: Option<Arc<dyn BlockDriver>>, mut plan: Plan) -> Result<Arc<Node>> {
+        self.check_format(driver.as_ref(), plan.filename.as_deref())?;
         let child = driver.as_ref().map_or("file", |driver| driver.kind().storage_name());
         let storage = self.open_storage(child, &mut plan).await?;
         let opened = self.open_over(driver, plan, &storage).await;
         match opened {
             Ok(node) => Ok(node),
             Err(error) => close_after(&storage, error).await,
+        }
+    }
+
+    /// Asks the policy about the format, or about guessing it.
+    fn check_format(&self, driver: Option<&Arc<dyn BlockDriver>>, name: Option<&str>) -> Result<()> {
+        let name = name.unwrap_or_default();
+        match (driver, &self.policy) {
+            (_, None) => Ok(()),
+            (Some(driver), _) => self.check_policy(Target::Format(driver.name()), name),
+            (None, Some(policy)) if policy.may_probe(self.origin) => Ok(()),
+            (None, _) => Err(BlockError::new(
+                ErrorKind::PermissionDenied,
+                format!("The image names no format for '{}', and guessing it is not allowed", shown(name)),
+            )),
         }
     }
 
@@ -252,8 +317,14 @@ impl OpenContext {
 
     pub(super) fn storage_driver(&self, filename: Option<&str>, options: &Options) -> Result<Arc<dyn BlockDriver>> {
         match (filename, options.get_str("filename")) {
-            (Some(name), _) => self.find_protocol(name, true),
-            (None, Some(name)) => self.find_protocol(&name, false),
+            (Some(name), _) => {
+                self.check_name(name, true)?;
+                self.find_protocol(name, true)
+            }
+            (None, Some(name)) => {
+                self.check_name(&name, false)?;
+                self.find_protocol(&name, false)
+            }
             (None, None) => Err(invalid("Must specify either driver or filename".to_owned())),
         }
     }

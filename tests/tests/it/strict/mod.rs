@@ -1,0 +1,3 @@
+//! Images from strangers: what they name is not followed, and the process confines itself.
+
+mod policy;
