@@ -45,12 +45,14 @@ pub use spec::OpenSpec;
 pub struct Registry {
     services: Services,
     drivers: Vec<Arc<dyn BlockDriver>>,
+    /// Prefixes of names besides the names of drivers, and the drivers that they lead to.
+    schemes: Vec<(&'static str, &'static str)>,
 }
 
 impl Registry {
     /// A table with the built-in protocols: `file`, `host_device`, `null-co`, `null-aio`.
     pub fn new(services: Services) -> Self {
-        let mut registry = Self { services, drivers: Vec::new() };
+        let mut registry = Self { services, drivers: Vec::new(), schemes: Vec::new() };
         registry.register(Arc::new(FileDriver));
         registry.register(Arc::new(HostDeviceDriver));
         registry.register(Arc::new(NullDriver::co()));
@@ -64,14 +66,22 @@ impl Registry {
         self.drivers.push(driver);
     }
 
+    /// Makes names that begin with `scheme:` belong to the protocol driver of that name, too.
+    ///
+    /// QEMU: `protocol_name` of `BlockDriver`.
+    pub fn register_scheme(&mut self, scheme: &'static str, driver: &'static str) {
+        self.schemes.push((scheme, driver));
+    }
+
     /// The driver of that name.
     pub fn driver(&self, name: &str) -> Option<Arc<dyn BlockDriver>> {
         self.drivers.iter().find(|driver| driver.name() == name).map(Arc::clone)
     }
 
-    /// The protocol driver of that name.
+    /// The protocol driver of that name, or the one that names with this prefix belong to.
     fn protocol(&self, name: &str) -> Option<Arc<dyn BlockDriver>> {
-        self.driver(name).filter(|driver| driver.kind() == DriverKind::Protocol)
+        let by_scheme = self.schemes.iter().find(|(scheme, _)| *scheme == name).map(|(_, driver)| *driver);
+        self.driver(by_scheme.unwrap_or(name)).filter(|driver| driver.kind() == DriverKind::Protocol)
     }
 
     /// All drivers in the order in which they were added.
