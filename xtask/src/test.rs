@@ -6,10 +6,11 @@ use std::process::Command;
 use crate::process::{build_qemu_img, cargo, find, run_shown, say};
 
 /// Programs that the tests run, and the Debian packages that hold them.
-const NEEDS: [(&str, &str); 7] = [
+const NEEDS: [(&str, &str); 8] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
+    ("nbdkit", "nbdkit"),
     ("mke2fs", "e2fsprogs"),
     ("setpriv", "util-linux"),
     ("prlimit", "util-linux"),
