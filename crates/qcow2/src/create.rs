@@ -5,6 +5,7 @@
 
 mod layout;
 mod options;
+pub mod stream;
 
 use std::sync::Arc;
 

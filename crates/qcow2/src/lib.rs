@@ -111,6 +111,7 @@
 //! |---|---|
 //! | [`units`], [`limits`], [`mod@error`] | offsets, clusters and counts as types; every maximum; what can be wrong |
 //! | [`mod@format`] | bytes on disk to validated values and back, without I/O |
+//! | [`stream`] | images that are written front to back, for pipes |
 //! | `create`, `open`, `info`, `measure` | making images, opening them, telling about them, and how large they will be |
 //! | `image`, `health` | an open image; whether it may still be written |
 //! | `header_update` | replacing the header of an open image |
@@ -162,4 +163,5 @@ mod repair;
 mod snapshots;
 pub mod units;
 
+pub use create::stream;
 pub use driver::Qcow2Driver;

@@ -43,19 +43,33 @@ impl Layout {
         Self::compute(settings).filter(Self::is_within_limits).ok_or_else(too_large)
     }
 
+    /// Plans an image with so many L2 tables and clusters of data, for some of the virtual disk.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub(super) fn streamed(settings: &Settings, l2_tables: ClusterCount, data: ClusterCount) -> Result<Self> {
+        Self::with_tables(settings, l2_tables, data).filter(Self::is_within_limits).ok_or_else(too_large)
+    }
+
     /// The layout; none when a number does not fit its type.
     fn compute(settings: &Settings) -> Option<Self> {
+        let geometry = settings.geometry;
+        let (l2_clusters, mapped_clusters) = if settings.preallocation == PreallocMode::Off {
+            (ClusterCount::ZERO, ClusterCount::ZERO)
+        } else {
+            (ClusterCount::new(geometry.l1_entries_for(settings.size)), geometry.size_to_clusters(settings.size))
+        };
+        Self::with_tables(settings, l2_clusters, mapped_clusters)
+    }
+
+    /// The layout with so many L2 tables and clusters of data; none when a number does not fit its type.
+    fn with_tables(settings: &Settings, l2_clusters: ClusterCount, mapped_clusters: ClusterCount) -> Option<Self> {
         let geometry = settings.geometry;
         if settings.size > geometry.virtual_size_max() {
             return None;
         }
         let l1_entries = geometry.l1_entries_for(settings.size);
         let l1_clusters = geometry.table_clusters(l1_entries);
-        let (l2_clusters, mapped_clusters) = if settings.preallocation == PreallocMode::Off {
-            (ClusterCount::ZERO, ClusterCount::ZERO)
-        } else {
-            (ClusterCount::new(l1_entries), geometry.size_to_clusters(settings.size))
-        };
         let has_data_file = settings.data_file.is_some();
         let data_clusters = if has_data_file { ClusterCount::ZERO } else { mapped_clusters };
         let encryption_len = settings.encryption.as_ref().map_or(0, EncryptionSettings::header_len);
