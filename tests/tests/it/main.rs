@@ -15,11 +15,16 @@
 //! | `model` | random operations on qcow2 nodes against an array of bytes |
 //! | `embedding` | the crates without the command: nodes run under any executor |
 //! | `huge` | disks and tables that are mostly empty cost next to nothing |
+//! | `checksum` | the digest that `convert` prints is that of the raw content |
+//! | `atomic` | a target appears, or is replaced, only as a whole |
+//! | `pipes` | `-` is standard input or output, and what comes out is an image |
 //! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
 
 #![forbid(unsafe_code)]
 
+mod atomic;
 mod bad_input;
+mod checksum;
 mod cloud;
 mod damage;
 mod dd;
@@ -29,6 +34,7 @@ mod fixture;
 mod huge;
 mod model;
 mod options;
+mod pipes;
 mod process;
 mod space;
 mod strict;

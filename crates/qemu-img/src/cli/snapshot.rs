@@ -34,6 +34,11 @@ impl SnapshotArg {
         Ok(())
     }
 
+    /// Whether a snapshot is meant at all.
+    pub(crate) fn is_given(&self) -> bool {
+        self.parameters.is_some() || self.name.is_some()
+    }
+
     /// Lets the sources, of which there is at least one, show the snapshot that is meant, if any.
     ///
     /// # Errors

@@ -1,23 +1,21 @@
 //! The copying itself: tasks that share one cursor, each of which reads and then writes.
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use qemu_block::backend::BlockBackend;
 use qemu_block::error::{BlockError, Result};
-use qemu_block::types::ZeroFlags;
-use qemu_util::buf::{BufPool, IoBytes, IoVec};
+use qemu_util::buf::{BufPool, IoBytes};
 use qemu_util::primitive::Mutex;
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 use qemu_util::sync::CoMutex;
 use qemu_util::task::yield_now;
 
+use super::checksum::Checksum;
+use super::feed::StreamFeed;
 use super::order::WriteOrder;
 use super::piece::{Step, Writer};
 use super::plan::{Cursor, Piece, PlanRules, StatusError, Work};
+use super::sink::Sink;
 use super::source::Sources;
-
-/// A zero request is no longer than this, so that an interruption is noticed in between; in bytes.
-const ZERO_REQUEST_MAX: u64 = 1 << 40;
 
 /// Somebody who watches the copy.
 pub(super) trait Watch: Sync {
@@ -77,7 +75,16 @@ pub(super) enum Finished {
     Interrupted,
 }
 
-/// Copies `sources` to `target`.
+/// Where a copy comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin<'a> {
+    /// Images, of which it is known where they have data.
+    Images(&'a Sources),
+    /// A stream, which is read as it comes.
+    Stream(&'a StreamFeed<'a>),
+}
+
+/// Copies `origin` to `target`, and adds all data that passes by to `checksum`.
 ///
 /// All requests have completed when this returns, also after a failure.
 ///
@@ -86,16 +93,18 @@ pub(super) enum Finished {
 ///
 /// QEMU: `convert_do_copy` (qemu-img.c)
 pub(super) async fn copy(
-    sources: &Sources,
-    target: &BlockBackend,
+    origin: Origin<'_>,
+    target: Sink<'_>,
     rules: CopyRules,
     buffers: &BufPool,
+    checksum: Option<&Checksum>,
     watch: &dyn Watch,
 ) -> Result<Finished, Failure> {
     let job = Job {
-        sources,
+        origin,
         target,
         rules,
+        checksum,
         watch,
         zeros: rules.writer.needs_zeros().then(|| zero_buffer(rules.plan.data_max, buffers)),
         cursor: CoMutex::new(Cursor::new(rules.plan)),
@@ -122,9 +131,10 @@ fn zero_buffer(len: u64, buffers: &BufPool) -> IoBytes {
 
 /// What the tasks share.
 struct Job<'a> {
-    sources: &'a Sources,
-    target: &'a BlockBackend,
+    origin: Origin<'a>,
+    target: Sink<'a>,
     rules: CopyRules,
+    checksum: Option<&'a Checksum>,
     watch: &'a dyn Watch,
     /// A piece full of zeros, where zeros are written like data.
     zeros: Option<IoBytes>,
@@ -140,32 +150,44 @@ impl Job<'_> {
     async fn task(&self) {
         while !self.must_stop() {
             match self.next_piece().await {
-                Ok(Some(piece)) => {
-                    self.run(piece).await.unwrap_or_else(|failure| self.fail(failure));
+                Ok(Some((piece, data))) => {
+                    self.run(piece, data).await.unwrap_or_else(|failure| self.fail(failure));
                     if self.order.is_some() {
                         // Whoever writes next is on the critical path, so its request goes out before our next read.
                         yield_now().await;
                     }
                 }
                 Ok(None) => return,
-                Err(StatusError { offset, error }) => {
-                    self.fail(Failure { offset, step: FailedStep::BlockStatus, error });
-                }
+                Err(failure) => self.fail(failure),
             }
         }
     }
 
-    async fn next_piece(&self) -> Result<Option<Piece>, StatusError> {
-        let mut cursor = self.cursor.lock().await;
-        // Whoever waited for the cursor may have been stopped in the meantime.
-        if self.stopped() { Ok(None) } else { cursor.next(self.sources).await }
+    /// The next piece, with its data where that is known already.
+    async fn next_piece(&self) -> Result<Option<(Piece, Option<IoBytes>)>, Failure> {
+        match self.origin {
+            Origin::Images(sources) => {
+                let mut cursor = self.cursor.lock().await;
+                // Whoever waited for the cursor may have been stopped in the meantime.
+                if self.stopped() {
+                    return Ok(None);
+                }
+                let failed = |StatusError { offset, error }| Failure { offset, step: FailedStep::BlockStatus, error };
+                let next = cursor.next(sources).await.map_err(failed)?;
+                Ok(next.map(|piece| (piece, None)))
+            }
+            Origin::Stream(feed) => Ok(feed.next().await?.map(|(piece, data)| (piece, Some(data)))),
+        }
     }
 
-    async fn run(&self, piece: Piece) -> Result<(), Failure> {
+    async fn run(&self, piece: Piece, data: Option<IoBytes>) -> Result<(), Failure> {
         let failed = |step| move |error| Failure { offset: piece.offset, step, error };
         // Relaxed: the flag only saves attempts that would fail.
-        if piece.work == Work::Copy && self.copy_range.load(Ordering::Relaxed) {
-            let copying = self.sources.copy_range(piece.offset, piece.len, self.target.node());
+        if let Origin::Images(sources) = self.origin
+            && piece.work == Work::Copy
+            && self.copy_range.load(Ordering::Relaxed)
+        {
+            let copying = self.target.copy_range(sources, piece.offset, piece.len);
             match self.in_turn(piece, copying).await {
                 Some(Err(_)) => self.copy_range.store(false, Ordering::Relaxed),
                 Some(Ok(())) => {
@@ -175,19 +197,45 @@ impl Job<'_> {
                 None => return Ok(()),
             }
         }
-        let steps = match piece.work {
-            Work::Zero => vec![Step::Zero { offset: piece.offset, len: piece.len }],
-            Work::StoreZeros => {
+        let data = match (self.origin, piece.work) {
+            (Origin::Images(sources), Work::Copy | Work::Read) => {
+                let len = usize::try_from(piece.len).expect("pieces are at most some MiB long");
+                let data = sources.read(piece.offset, len).await.map_err(failed(FailedStep::Read))?;
+                Some(data.freeze())
+            }
+            _ => data,
+        };
+        // Hashing and writing use the same bytes at the same time. A failure to write gives the turn to hash up, too,
+        // which sends everybody else away.
+        try_join(self.hash(piece, data.clone()), self.plan_and_write(piece, data)).await.map(drop)
+    }
+
+    /// Adds the piece to the checksum when it is its turn.
+    async fn hash(&self, piece: Piece, data: Option<IoBytes>) -> Result<(), Failure> {
+        let Some(checksum) = self.checksum else { return Ok(()) };
+        // A copy that is stopped has its reason elsewhere.
+        let _ = match data {
+            Some(data) => checksum.add(piece.ticket, piece.offset, data, || self.must_stop()).await,
+            None => checksum.pass(piece.ticket).await,
+        };
+        Ok(())
+    }
+
+    async fn plan_and_write(&self, piece: Piece, data: Option<IoBytes>) -> Result<(), Failure> {
+        let failed = |step| move |error| Failure { offset: piece.offset, step, error };
+        let steps = match (piece.work, data) {
+            (Work::Zero, _) => vec![Step::Zero { offset: piece.offset, len: piece.len }],
+            (Work::Copy, Some(data)) => {
+                let planning = self.rules.writer.plan(self.target, piece.offset, data);
+                planning.await.map_err(failed(FailedStep::Write))?
+            }
+            // Data comes with what is copied; what is only read is not written.
+            (Work::Read, _) | (Work::Copy, None) => Vec::new(),
+            (Work::StoreZeros, _) => {
                 let zeros = self.zeros.as_ref().expect("made when zeros are stored");
                 let len = usize::try_from(piece.len).expect("limited to the length of the buffer");
                 let writing = self.rules.writer.plan_stored(self.target, piece.offset, zeros.slice(0..len));
                 writing.await.map_err(failed(FailedStep::Write))?
-            }
-            Work::Copy => {
-                let len = usize::try_from(piece.len).expect("pieces are at most some MiB long");
-                let data = self.sources.read(piece.offset, len).await.map_err(failed(FailedStep::Read))?;
-                let planning = self.rules.writer.plan(self.target, piece.offset, data.freeze());
-                planning.await.map_err(failed(FailedStep::Write))?
             }
         };
         match self.in_turn(piece, self.write(steps)).await {
@@ -216,9 +264,7 @@ impl Job<'_> {
         self.watch.may_write(steps.iter().map(Step::stored_len).sum()).await;
         for step in steps {
             match step {
-                Step::Data { offset, data } => {
-                    self.target.write(offset, IoVec::from(data), qemu_block::types::WriteFlags::empty()).await?;
-                }
+                Step::Data { offset, data } => self.target.write(offset, data).await?,
                 Step::Compressed(run) => self.target.write_compressed(run).await?,
                 Step::Zero { offset, len } => self.write_zeroes(offset, len).await?,
             }
@@ -228,8 +274,8 @@ impl Job<'_> {
 
     async fn write_zeroes(&self, mut offset: u64, mut len: u64) -> Result<()> {
         while len > 0 && !self.must_stop() {
-            let n = len.min(ZERO_REQUEST_MAX);
-            self.target.write_zeroes(offset, n, ZeroFlags::MAY_UNMAP).await?;
+            let n = len.min(self.target.zero_request_max());
+            self.target.write_zeroes(offset, n).await?;
             offset += n;
             len -= n;
         }
@@ -263,6 +309,9 @@ impl Job<'_> {
         self.stopped.store(true, Ordering::Relaxed);
         if let Some(order) = &self.order {
             order.stop();
+        }
+        if let Some(checksum) = self.checksum {
+            checksum.stop();
         }
     }
 }

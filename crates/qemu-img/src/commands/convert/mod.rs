@@ -5,18 +5,27 @@
 //! source  ─► the images, end to end    plan   ─► the next piece of work
 //! copy    ─► the tasks                 piece  ─► what is written of a piece
 //! sparse  ─► zeros inside data         order  ─► who may write next
+//! sink    ─► image or stream           atomic ─► a target that appears when it is complete
+//! pipes   ─► `-` as source or target   feed   ─► standard input as a source
+//! checksum ─► a digest on the way      stdio  ─► the standard streams as tasks see them
 //! ```
 //!
 //! QEMU: `img_convert` (qemu-img.c)
 
+mod atomic;
 mod bitmaps;
+mod checksum;
 mod copy;
+mod feed;
 mod options;
 mod order;
 mod piece;
+mod pipes;
 mod plan;
+mod sink;
 mod source;
 mod sparse;
+mod stdio;
 pub(super) mod target;
 
 #[cfg(test)]
@@ -26,16 +35,21 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use nix::sys::signal::Signal;
+use qemu_block::error::{BlockError, ErrorKind};
 use qemu_block::node::{ChildRole, Node};
 use qemu_block::options::Options;
-use qemu_block::types::Perm;
+use qemu_block::types::{OpenFlags, Perm};
 use qemu_util::primitive::atomic::{AtomicU64, Ordering};
 use qemu_util::units::MIB;
 
-use self::copy::{CopyRules, FailedStep, Finished, Watch, copy};
+use self::atomic::Replacement;
+use self::checksum::Checksum;
+use self::copy::{CopyRules, FailedStep, Finished, Origin, Watch, copy};
 use self::options::{Arguments, Request};
 use self::piece::Writer;
 use self::plan::{PlanRules, StatusError, ZeroRule, count_data};
+use self::sink::Sink;
 use self::source::{OnUnreadable, SECTOR, Sources};
 use self::sparse::ZeroDetection;
 use self::target::{CreatePlan, CreatedFile, Target, can_compress, check_not_a_source, files_of, own_files_of};
@@ -64,12 +78,15 @@ pub(crate) const COMMAND: Command = Command {
     name: "convert",
     summary: "Copies images into another image, converting the format",
     synopsis: "[-f FMT | --image-opts] [-T CACHE] [-U] [-l SNAPSHOT] [-O FMT | --target-image-opts] [-o OPTIONS] [-t CACHE] \
-               [-B BACKING [-F BACKING_FMT]] [-c] \
+               [-B BACKING [-F BACKING_FMT]] [-c [--compression-level N]] [--checksum ALGORITHM [--output FORM]] [--atomic] \
                [--bitmaps [--skip-broken-bitmaps]] [-n [--target-is-zero]] [-S SIZE] [-m TASKS] [-W] [-C] [--salvage] \
                [-p] [-q] SOURCE... TARGET",
     options: options::option_docs,
-    operands: &[("SOURCE", "an image to copy; several are joined"), ("TARGET", "the image to write")],
-    notes: "",
+    operands: &[
+        ("SOURCE", "an image to copy; several are joined; '-' is raw data from standard input"),
+        ("TARGET", "the image to write; '-' is standard output, for the formats raw and qcow2"),
+    ],
+    notes: "A file of the name '-' is called './-'.\n",
     run,
 };
 
@@ -82,16 +99,37 @@ fn run(words: Vec<String>) -> CommandResult {
         }
         Request::Convert(arguments) => {
             let session = Session::catching_signals()?.with_objects(&arguments.objects);
-            session.block_on(convert_with_progress(&session, &arguments))?;
+            let checksum = arguments.checksum.map(|kind| Checksum::new(kind, session.services().cpu.clone()));
+            session.block_on(convert_with_progress(&session, &arguments, checksum.as_ref()))?;
+            if let Some(checksum) = &checksum {
+                checksum.report(arguments.report, arguments.writes_stdout())?;
+            }
             Ok(Outcome::Success)
         }
     }
 }
 
-async fn convert_with_progress(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
+/// Who learns of what is copied.
+#[derive(Clone, Copy, Debug)]
+struct Observers<'a> {
+    arguments: &'a Arguments,
+    progress: &'a Progress,
+    checksum: Option<&'a Checksum>,
+}
+
+async fn convert_with_progress(
+    session: &Session,
+    arguments: &Arguments,
+    checksum: Option<&Checksum>,
+) -> Result<(), Failure> {
     let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
     progress.start();
-    let converted = convert(session, arguments, &progress).await;
+    let observers = Observers { arguments, progress: &progress, checksum };
+    let converted = if arguments.reads_stdin() {
+        pipes::from_stdin(session, arguments, observers).await
+    } else {
+        convert(session, arguments, observers).await
+    };
     match converted {
         Ok(()) => progress.finish(),
         Err(_) => progress.abandon(),
@@ -99,10 +137,10 @@ async fn convert_with_progress(session: &Session, arguments: &Arguments) -> Resu
     converted
 }
 
-async fn convert(session: &Session, arguments: &Arguments, progress: &Progress) -> Result<(), Failure> {
+async fn convert(session: &Session, arguments: &Arguments, observers: Observers<'_>) -> Result<(), Failure> {
     let nodes = open_sources(session, arguments).await?;
     let converted = match arguments.snapshot.load(&nodes).await {
-        Ok(()) => convert_opened(session, arguments, &nodes, progress).await,
+        Ok(()) => convert_opened(session, arguments, &nodes, observers).await,
         Err(failure) => Err(failure),
     };
     for node in &nodes {
@@ -136,11 +174,11 @@ async fn convert_opened(
     session: &Session,
     arguments: &Arguments,
     nodes: &[Arc<Node>],
-    progress: &Progress,
+    observers: Observers<'_>,
 ) -> Result<(), Failure> {
     let size = total_len(nodes)?;
     let output = &arguments.output;
-    let plan = output.create.then(|| CreatePlan::new(session, &arguments.target, output, size)).transpose()?;
+    let plan = output.create.then(|| CreatePlan::new(session, arguments.target_name(), output, size)).transpose()?;
     let backing = plan.as_ref().map_or_else(|| output.backing.clone(), CreatePlan::backing_file);
     if backing.is_some() && output.is_zero {
         return Err(Failure::new("Cannot use --target-is-zero when the destination image has a backing file"));
@@ -152,8 +190,11 @@ async fn convert_opened(
     bitmaps::check_sources(arguments.bitmaps, nodes).await?;
     let has_backing = backing.is_some();
     let sources = make_sources(session, arguments, nodes, has_backing)?;
+    if arguments.writes_stdout() {
+        return pipes::to_stdout(session, arguments, &sources, plan, observers).await;
+    }
     let target = make_target(session, arguments, nodes, plan).await?;
-    let filled = match fill(session, arguments, &sources, &target, has_backing, progress).await {
+    let filled = match fill(session, arguments, &sources, &target, has_backing, observers).await {
         Ok(()) => bitmaps::copy(arguments.bitmaps, nodes, target.backend.node()).await,
         Err(failure) => Err(failure),
     };
@@ -207,11 +248,16 @@ async fn make_target(
     }
     session.signals().check()?;
     let secrets = plan.as_ref().map_or_else(Options::new, CreatePlan::key_secrets);
+    let replacement = if output.atomic { Some(Replacement::reserve(session, name).await?) } else { None };
     let file = match plan {
-        Some(plan) => plan.create(session, name).await?,
+        Some(plan) => plan.create(session, name, replacement.as_ref()).await?,
         None => CreatedFile::none(),
     };
-    let target = Target::open(session, name, output, arguments.sparse_size > 0, secrets, file).await?;
+    let mut flags = OpenFlags::empty();
+    flags.set(OpenFlags::UNMAP, arguments.sparse_size > 0);
+    // What comes from a stream is of a length that is not known yet.
+    flags.set(OpenFlags::RESIZE, arguments.reads_stdin() && output.create);
+    let target = Target::open(session, name, output, flags, secrets, (file, replacement)).await?;
     let mut written_to = Vec::new();
     own_files_of(target.backend.node(), &mut written_to);
     // An existing image may be stored in a file that its name does not show.
@@ -232,19 +278,34 @@ async fn fill(
     sources: &Sources,
     target: &Target,
     has_backing: bool,
-    progress: &Progress,
+    observers: Observers<'_>,
 ) -> Result<(), Failure> {
     if !arguments.output.create && target.backend.len() < sources.total() {
         return Err(Failure::new("output file is smaller than input file"));
     }
     bitmaps::check_target(arguments.bitmaps, target.backend.node())?;
-    let rules = copy_rules(arguments, sources, target, has_backing).await?;
+    let rules = copy_rules(arguments, Some(sources), target, has_backing).await?;
     // Counting reads metadata, so it is done only for those who watch.
     let total = if arguments.progress {
         count_data(rules.plan, sources).await.map_err(|error| status_failure(&error))?
     } else {
         sources.total()
     };
+    run_copy(session, Origin::Images(sources), Sink::Image(&target.backend), rules, observers, total).await?;
+    finish_checksum(session, observers, sources.total()).await?;
+    sources.check_not_shrunk().map_err(|error| Failure::new(error.chain()).of_kind(&error))
+}
+
+/// Copies, with `total` bytes of data ahead.
+async fn run_copy(
+    session: &Session,
+    origin: Origin<'_>,
+    sink: Sink<'_>,
+    rules: CopyRules,
+    observers: Observers<'_>,
+    total: u64,
+) -> Result<(), Failure> {
+    let Observers { arguments, progress, checksum } = observers;
     let watch = Watcher {
         progress,
         signals: session.signals().clone(),
@@ -253,19 +314,25 @@ async fn fill(
         copied: AtomicU64::new(0),
     };
     let buffers = &session.services().buffers;
-    match copy(sources, &target.backend, rules, buffers, &watch).await {
-        Ok(Finished::Completely) => {}
-        Ok(Finished::Interrupted) => return session.signals().check(),
-        Err(failure) => return Err(copy_failure(&failure)),
+    match copy(origin, sink, rules, buffers, checksum, &watch).await {
+        Ok(Finished::Completely | Finished::Interrupted) => session.signals().check(),
+        Err(failure) => Err(copy_failure(&failure)),
     }
-    session.signals().check()?;
-    sources.check_not_shrunk().map_err(|error| Failure::new(error.chain()))
+}
+
+/// Adds the zeros at the end of a disk of `total` bytes to the checksum.
+async fn finish_checksum(session: &Session, observers: Observers<'_>, total: u64) -> Result<(), Failure> {
+    if let Some(checksum) = observers.checksum {
+        // It is given up for one reason only, which is checked next.
+        let _ = checksum.finish(total, || session.signals().stopped_by().is_some()).await;
+    }
+    session.signals().check()
 }
 
 /// Decides how to copy from what is known about both sides.
 async fn copy_rules(
     arguments: &Arguments,
-    sources: &Sources,
+    sources: Option<&Sources>,
     target: &Target,
     has_backing: bool,
 ) -> Result<CopyRules, Failure> {
@@ -296,6 +363,7 @@ async fn copy_rules(
         data_max: request_len(sources, cluster, detection).await,
         cluster,
         zeros,
+        read_inherited: arguments.checksum.is_some(),
         target_backing_len: target_backing.map(|backing| backing.len().next_multiple_of(SECTOR)),
     };
     let writer = Writer { detection, compressed_cluster: cluster, zeros };
@@ -312,9 +380,9 @@ async fn copy_rules(
 ///
 /// At least a cluster of each side, because a compressed cluster is unpacked and packed as a whole; and as much as zero
 /// detection needs to decide as the reference does.
-async fn request_len(sources: &Sources, cluster: Option<u64>, detection: Option<ZeroDetection>) -> u64 {
+async fn request_len(sources: Option<&Sources>, cluster: Option<u64>, detection: Option<ZeroDetection>) -> u64 {
     let mut len = REQUEST.max(cluster.unwrap_or(0));
-    for node in sources.nodes() {
+    for node in sources.into_iter().flat_map(Sources::nodes) {
         // What a source does not tell is not needed to read it.
         let cluster = node.info().await.ok().and_then(|info| info.cluster_size);
         len = len.max(cluster.unwrap_or(0));
@@ -359,14 +427,21 @@ fn copy_failure(failure: &copy::Failure) -> Failure {
     let text = match failure.step {
         FailedStep::BlockStatus => format!("error while reading block status at offset {offset}: {reason}"),
         FailedStep::Read => format!("error while reading at byte {offset}: {reason}"),
-        FailedStep::Write => format!("error while writing at byte {offset}: {reason}"),
+        FailedStep::Write => return write_failure(offset, &failure.error),
     };
     Failure::new(text).of_kind(&failure.error).at(offset)
 }
 
+fn write_failure(offset: u64, error: &BlockError) -> Failure {
+    if error.errno() == nix::errno::Errno::EPIPE as i32 {
+        // Only streams say that. Whoever reads has seen enough, and needs no telling.
+        return Failure::Interrupted(Signal::SIGPIPE);
+    }
+    Failure::new(format!("error while writing at byte {offset}: {}", reason(error))).of_kind(error).at(offset)
+}
+
 /// The text of the errno, as the reference prints it, and more where the errno alone says nothing about the image.
-fn reason(error: &qemu_block::error::BlockError) -> String {
-    use qemu_block::error::ErrorKind;
+fn reason(error: &BlockError) -> String {
     let errno = error.errno_text();
     match error.kind() {
         ErrorKind::Corrupt | ErrorKind::Truncated | ErrorKind::BadRequest => format!("{errno} ({})", error.chain()),

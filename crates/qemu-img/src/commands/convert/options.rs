@@ -4,15 +4,16 @@ use qemu_block::types::CacheMode;
 use qemu_util::units::MIB;
 
 use super::bitmaps::BitmapRule;
+use super::checksum::Algorithm;
 use super::source::SECTOR;
-use crate::cli::common::{OptionList, parse_cache};
+use crate::cli::common::{OptionList, OutputFormat, parse_cache};
 use crate::cli::getopt::{Flag, Given, Parser};
 use crate::cli::manual::{OptionDoc, docs};
 use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::object::Objects;
 use crate::cli::shared::{Shared, SharedArgs};
 use crate::cli::snapshot::SnapshotArg;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 
 /// The largest `-S`, in bytes. QEMU: `MAX_BUF_SECTORS` (qemu-img.c)
 const SPARSE_SIZE_MAX: u64 = 16 * MIB;
@@ -21,6 +22,9 @@ const SPARSE_SIZE_DEFAULT: u64 = 4096;
 /// The largest `-m`. QEMU: `MAX_COROUTINES` (qemu-img.c)
 const TASKS_MAX: u64 = 16;
 const TASKS_DEFAULT: usize = 8;
+
+/// The largest `--compression-level`, of all codecs.
+const LEVEL_MAX: u64 = 22;
 
 /// What the words of a command line ask for.
 #[derive(Debug)]
@@ -69,8 +73,66 @@ pub(super) struct Arguments {
     pub(super) progress: bool,
     /// Whether to print nothing but errors.
     pub(super) quiet: bool,
+    /// The digest to make of what is copied.
+    pub(super) checksum: Option<Algorithm>,
+    /// How to print it.
+    pub(super) report: OutputFormat,
     /// What options refer to by name.
     pub(super) objects: Objects,
+}
+
+/// The operand that stands for a standard stream.
+const STREAM: &str = "-";
+
+impl Arguments {
+    /// Whether the source is standard input.
+    pub(super) fn reads_stdin(&self) -> bool {
+        !self.source.image_opts && self.sources.iter().any(|name| name == STREAM)
+    }
+
+    /// Whether the target is standard output.
+    pub(super) fn writes_stdout(&self) -> bool {
+        !self.output.image_opts && self.target == STREAM
+    }
+
+    /// The name of the target, unless it is a stream.
+    pub(super) fn target_name(&self) -> Option<&str> {
+        (!self.writes_stdout()).then_some(self.target.as_str())
+    }
+
+    /// What streams cannot do.
+    fn check_streams(&self) -> Result<(), Failure> {
+        let (from_stdin, to_stdout) = (self.reads_stdin(), self.writes_stdout());
+        let output = &self.output;
+        let to_qcow2 = output.format.as_deref() == Some("qcow2");
+        let has_backing = output.backing.is_some() || output.backing_format.is_some();
+        let mistakes = [
+            (from_stdin && self.sources.len() > 1, "Standard input ('-') cannot be joined with other images"),
+            (
+                from_stdin && self.source.format.as_deref().is_some_and(|format| format != "raw"),
+                "Standard input ('-') can only be read as raw data",
+            ),
+            (from_stdin && self.snapshot.is_given(), "Standard input ('-') has no snapshots"),
+            (from_stdin && self.bitmaps != BitmapRule::Leave, "Standard input ('-') has no bitmaps"),
+            (from_stdin && has_backing, "The target cannot have a backing file when standard input ('-') is read"),
+            (from_stdin && self.salvage, "Standard input ('-') cannot be salvaged, because it is read only once"),
+            ((from_stdin || to_stdout) && self.copy_range, "Copy offloading needs files, not '-'"),
+            (
+                to_stdout && !to_qcow2 && output.format.as_deref() != Some("raw"),
+                "Only raw and qcow2 images can be written to standard output ('-')",
+            ),
+            (to_stdout && to_qcow2 && from_stdin, "A qcow2 image for '-' needs a source that can be read twice"),
+            (to_stdout && !output.create, "-n has no meaning for standard output ('-')"),
+            (to_stdout && output.atomic, "--atomic has no meaning for standard output ('-')"),
+            (
+                to_stdout && output.compress,
+                "Standard output ('-') cannot be compressed: what comes first depends on it",
+            ),
+            (to_stdout && self.bitmaps != BitmapRule::Leave, "Bitmaps cannot be written to standard output ('-')"),
+            (to_stdout && !self.in_order, "Standard output ('-') cannot be written out of order"),
+        ];
+        refuse(&mistakes)
+    }
 }
 
 /// How to open the sources.
@@ -107,6 +169,10 @@ pub(super) struct TargetArguments {
     pub(super) backing_format: Option<String>,
     /// Whether to compress.
     pub(super) compress: bool,
+    /// How hard to compress, if not as the codec does by itself.
+    pub(super) compression_level: Option<u64>,
+    /// Whether it appears under its name only when it is complete.
+    pub(super) atomic: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +198,9 @@ enum Id {
     Tasks,
     OutOfOrder,
     CopyRange,
+    Checksum,
+    CompressionLevel,
+    Atomic,
 }
 
 /// Long names: first those that the reference's 10.0 takes, then what its help text and newer versions say.
@@ -188,6 +257,18 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::switch(Id::CopyRange, Some('C'), &["copy-range-offloading"]).doc("let the kernel copy where it can"),
     Flag::switch(Id::NoCreate, Some('n'), &[]).also(&["no-create"]).doc("the target exists already"),
     Flag::switch(Id::Compress, Some('c'), &[]).also(&["compress"]).doc("compress the data"),
+    Flag::value(Id::CompressionLevel, None, &["compression-level"])
+        .written_out()
+        .named("N")
+        .doc("how hard to compress: 1 to 12 for zlib, 1 to 22 for zstd; needs -c"),
+    Flag::value(Id::Checksum, None, &["checksum"])
+        .written_out()
+        .named("ALGORITHM")
+        .doc("print a digest of what the guest sees, made while it is copied: sha256 or blake3"),
+    Flag::switch(Id::Atomic, None, &["atomic"])
+        .written_out()
+        .doc("let the target appear, or take the place of one that exists, only when it is complete and on the disk"),
+    Flag::shared(Shared::Output).written_out().doc("print the digest as text (human, the default) or JSON (json)"),
     Flag::shared(Shared::Progress).written_out(),
 ];
 
@@ -219,6 +300,9 @@ struct Raw {
     bitmaps: bool,
     skip_broken_bitmaps: bool,
     snapshot: SnapshotArg,
+    checksum: Option<Algorithm>,
+    compression_level: Option<u64>,
+    atomic: bool,
     rate: u64,
 }
 
@@ -264,6 +348,11 @@ impl Raw {
             Id::Tasks => self.tasks = Some(parse_tasks(&value)?),
             Id::OutOfOrder => self.out_of_order = true,
             Id::CopyRange => self.copy_range = true,
+            Id::Checksum => self.checksum = Some(parse_checksum(&value)?),
+            Id::CompressionLevel => {
+                self.compression_level = Some(parse_number("compression level", &value, 1..=LEVEL_MAX)?);
+            }
+            Id::Atomic => self.atomic = true,
         }
         Ok(())
     }
@@ -278,11 +367,11 @@ impl Raw {
             (self.target_image_opts && !self.no_create, "--target-image-opts requires use of -n flag"),
             (self.no_create && self.target_options.text().is_some(), "-o has no effect when skipping image creation"),
             (self.target_is_zero && !self.no_create, "--target-is-zero requires use of -n flag"),
+            (self.compression_level.is_some() && !self.compress, "--compression-level requires use of -c flag"),
+            (self.atomic && self.no_create, "--atomic creates the target and cannot be used with -n"),
+            (self.checksum.is_some() && self.copy_range, "Cannot use copy offloading with --checksum"),
         ];
-        match mistakes.iter().find(|(made, _)| *made) {
-            Some((_, message)) => Err(Failure::new(message)),
-            None => Ok(()),
-        }
+        refuse(&mistakes)
     }
 
     fn finish(mut self, shared: SharedArgs, mut operands: Vec<String>) -> Result<Request, Failure> {
@@ -298,7 +387,7 @@ impl Raw {
         let target_cache = parse_cache(target_cache, |name| format!("Invalid cache option: {name}"))?;
         self.check_images()?;
         let tasks = self.tasks.and_then(|tasks| usize::try_from(tasks).ok()).unwrap_or(TASKS_DEFAULT);
-        Ok(Request::Convert(Box::new(Arguments {
+        let arguments = Arguments {
             sources: operands,
             snapshot: self.snapshot,
             source: SourceArguments {
@@ -318,6 +407,8 @@ impl Raw {
                 backing: self.backing,
                 backing_format: self.backing_format,
                 compress: self.compress,
+                compression_level: self.compression_level,
+                atomic: self.atomic,
             },
             sparse_size: self.sparse_size.unwrap_or(SPARSE_SIZE_DEFAULT),
             tasks,
@@ -332,8 +423,12 @@ impl Raw {
             },
             progress: shared.progress && !shared.quiet,
             quiet: shared.quiet,
+            checksum: self.checksum,
+            report: shared.output,
             objects: shared.objects,
-        })))
+        };
+        arguments.check_streams()?;
+        Ok(Request::Convert(Box::new(arguments)))
     }
 
     /// What would be found out when the images are opened.
@@ -348,6 +443,19 @@ impl Raw {
         }
         Ok(())
     }
+}
+
+/// Fails with the first message of a mistake that was made.
+fn refuse(mistakes: &[(bool, &str)]) -> Result<(), Failure> {
+    match mistakes.iter().find(|(made, _)| *made) {
+        Some((_, message)) => Err(Failure::new(message).with_code(Code::InvalidArgument)),
+        None => Ok(()),
+    }
+}
+
+fn parse_checksum(name: &str) -> Result<Algorithm, Failure> {
+    Algorithm::parse(name)
+        .ok_or_else(|| Failure::usage("convert", format!("--checksum expects 'sha256' or 'blake3' not '{name}'")))
 }
 
 fn parse_sparse_size(text: &str) -> Result<u64, Failure> {

@@ -1,12 +1,12 @@
 //! One piece of data on its way to the target: which parts of it are written, and how.
 
-use qemu_block::backend::BlockBackend;
 use qemu_block::compressed::{CompressedCluster, CompressedRun};
 use qemu_block::error::Result;
-use qemu_util::buf::{IoBytes, IoVec};
+use qemu_util::buf::IoBytes;
 use qemu_util::zero::run_length;
 
 use super::plan::ZeroRule;
+use super::sink::Sink;
 use super::sparse::ZeroDetection;
 
 /// How data is written.
@@ -74,7 +74,7 @@ impl Writer {
     ///
     /// # Errors
     /// When compression fails.
-    pub(super) async fn plan(self, target: &BlockBackend, offset: u64, data: IoBytes) -> Result<Vec<Step>> {
+    pub(super) async fn plan(self, target: Sink<'_>, offset: u64, data: IoBytes) -> Result<Vec<Step>> {
         let Some(detection) = self.detection else {
             return self.plan_stored(target, offset, data).await;
         };
@@ -104,14 +104,14 @@ impl Writer {
     ///
     /// # Errors
     /// When compression fails.
-    pub(super) async fn plan_stored(self, target: &BlockBackend, offset: u64, data: IoBytes) -> Result<Vec<Step>> {
+    pub(super) async fn plan_stored(self, target: Sink<'_>, offset: u64, data: IoBytes) -> Result<Vec<Step>> {
         Ok(vec![self.data_step(target, offset, data).await?])
     }
 
-    async fn data_step(self, target: &BlockBackend, offset: u64, data: IoBytes) -> Result<Step> {
+    async fn data_step(self, target: Sink<'_>, offset: u64, data: IoBytes) -> Result<Step> {
         if self.compressed_cluster.is_none() {
             return Ok(Step::Data { offset, data });
         }
-        target.compress(offset, IoVec::from(data)).await.map(Step::Compressed)
+        target.compress(offset, data).await.map(Step::Compressed)
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct PlanRules {
     pub(super) cluster: Option<u64>,
     /// What happens to zeros.
     pub(super) zeros: ZeroRule,
+    /// Whether what the target inherits is read nevertheless, for somebody who wants to know all that the guest sees.
+    pub(super) read_inherited: bool,
     /// Length of the target's backing file, where the target is new. Behind its end an unwritten target reads as zeros.
     pub(super) target_backing_len: Option<u64>,
 }
@@ -43,6 +45,8 @@ pub(super) enum Work {
     StoreZeros,
     /// Write zeros with a zero request.
     Zero,
+    /// Read it, and write nothing.
+    Read,
 }
 
 /// A part of the source and what to do with it.
@@ -120,7 +124,7 @@ impl Cursor {
     fn work_for(&self, extent: Extent) -> Option<Work> {
         match (extent.content, self.rules.zeros) {
             (Content::Data, _) => Some(Work::Copy),
-            (Content::Inherited, _) => None,
+            (Content::Inherited, _) => self.rules.read_inherited.then_some(Work::Read),
             (Content::Zero, _) if self.rules.target_backing_len.is_some_and(|len| len <= extent.start) => None,
             (Content::Zero, ZeroRule::Skip) => None,
             (Content::Zero, ZeroRule::Request) => Some(Work::Zero),
@@ -145,7 +149,8 @@ impl Cursor {
 
     /// Cuts other work down to whole clusters. A cluster that is of one kind only in part has to be copied.
     fn in_whole_clusters(&self, work: Option<Work>, end: u64, total: u64) -> (Option<Work>, u64) {
-        let end = if work == Some(Work::StoreZeros) { end.min(self.piece_limit(total)) } else { end };
+        let needs_buffer = matches!(work, Some(Work::StoreZeros | Work::Read));
+        let end = if needs_buffer { end.min(self.piece_limit(total)) } else { end };
         match self.rules.cluster {
             Some(cluster) if end < total => match end - end % cluster {
                 whole if whole > self.offset => (work, whole),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 
 use futures_util::future::{Either, select};
+use qcow2::format::header::CompressionType;
 use qemu_block::backend::BlockBackend;
 use qemu_block::driver::FileIdentity;
 use qemu_block::node::{ChildRole, Node};
@@ -13,9 +14,10 @@ use qemu_block::options::{CreateOption, Options, check_create_options};
 use qemu_block::registry::path_has_protocol;
 use qemu_block::types::OpenFlags;
 
+use super::atomic::Replacement;
 use super::options::TargetArguments;
 use crate::cli::common::ImageArg;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::session::Session;
 use crate::signals::Signals;
 
@@ -27,14 +29,19 @@ pub(super) struct CreatePlan {
 }
 
 impl CreatePlan {
-    /// Checks the options for a target of `size` bytes.
+    /// Checks the options for a target of `size` bytes; it has no name if it is a stream.
     ///
     /// # Errors
     /// The reference's complaints about formats and options that do not exist or do not go together.
-    pub(super) fn new(session: &Session, name: &str, arguments: &TargetArguments, size: u64) -> Result<Self, Failure> {
+    pub(super) fn new(
+        session: &Session,
+        name: Option<&str>,
+        arguments: &TargetArguments,
+        size: u64,
+    ) -> Result<Self, Failure> {
         let format = arguments.format.clone().unwrap_or_else(|| "raw".to_owned());
         let plain = |error: qemu_block::error::BlockError| Failure::new(error.chain());
-        let schema = session.context().create_schema(&format, Some(name)).map_err(plain)?;
+        let schema = session.context().create_schema(&format, name).map_err(plain)?;
         let given = arguments.options.parse();
         let mut options = given.and_then(|given| check_create_options(&schema, &given)).map_err(plain)?;
         options.set("size", size);
@@ -54,7 +61,42 @@ impl CreatePlan {
         if arguments.compress {
             plan.check_compression(&schema)?;
         }
+        if let Some(level) = arguments.compression_level {
+            plan.check_level(level)?;
+        }
+        if arguments.atomic && plan.options.contains("data_file") {
+            let text = "--atomic cannot be used with an external data file, which is a second file to replace";
+            return Err(Failure::new(text).with_code(Code::InvalidArgument));
+        }
         Ok(plan)
+    }
+
+    /// Checks the level before anything is touched; opening the target for writing would be too late.
+    fn check_level(&self, level: u64) -> Result<(), Failure> {
+        let zstd = self.options.get_str("compression_type").is_some_and(|name| name == "zstd");
+        let kind = if zstd { CompressionType::Zstd } else { CompressionType::Zlib };
+        let levels = kind.levels();
+        if levels.contains(&level) {
+            return Ok(());
+        }
+        let (name, min, max) = (kind.name(), levels.start(), levels.end());
+        let text = format!("--compression-level must be between {min} and {max} for compression type {name}");
+        Err(Failure::new(text).with_code(Code::InvalidArgument))
+    }
+
+    /// The format of the image.
+    pub(super) fn format(&self) -> &str {
+        &self.format
+    }
+
+    /// The options, for whoever creates the image in another way.
+    pub(super) fn into_options(self) -> Options {
+        self.options
+    }
+
+    /// Whether space is to be allocated in advance.
+    pub(super) fn preallocates(&self) -> bool {
+        self.options.get_str("preallocation").is_some_and(|mode| mode != "off")
     }
 
     /// The backing file that the target will have.
@@ -75,12 +117,11 @@ impl CreatePlan {
 
     fn check_compression(&self, schema: &[CreateOption]) -> Result<(), Failure> {
         let encryption = self.options.get_str("encryption").is_some_and(|value| value == "on");
-        let preallocation = self.options.get_str("preallocation").is_some_and(|mode| mode != "off");
         let message = if !can_compress(schema) {
             "Compression not supported for this file format"
         } else if encryption || self.options.contains("encrypt.format") {
             "Compression and encryption not supported at the same time"
-        } else if preallocation {
+        } else if self.preallocates() {
             "Compression and preallocation not supported at the same time"
         } else {
             return Ok(());
@@ -88,23 +129,33 @@ impl CreatePlan {
         Err(Failure::new(message))
     }
 
-    /// Creates the image. What is returned removes it again unless told to keep it.
+    /// Creates the image, as a `replacement` if it is to be one. What is returned removes it again unless told to keep it.
     ///
     /// # Errors
     /// What the driver says, or the signal that came meanwhile.
-    pub(super) async fn create(self, session: &Session, name: &str) -> Result<CreatedFile, Failure> {
-        let path = local_path(name);
-        let existed = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
+    pub(super) async fn create(
+        self,
+        session: &Session,
+        name: &str,
+        replacement: Option<&Replacement>,
+    ) -> Result<CreatedFile, Failure> {
+        let file = replacement.map_or(name, Replacement::temporary);
+        let path = local_path(file);
+        // A temporary file is there, but it is ours.
+        let existed = replacement.is_none() && path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
         if let Some(path) = path.clone().filter(|_| !existed) {
             session.signals().set_last_resort(move || drop(CreatedFile::find(Some(path), &Signals::none())));
         }
         let format = self.format;
-        let creating = pin!(session.context().create(&format, name, self.options));
+        let creating = pin!(session.context().create(&format, file, self.options));
         let stopping = pin!(session.signals().stopped());
         match select(creating, stopping).await {
             Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path, session.signals())),
             Either::Left((Err(error), _)) => {
                 session.signals().clear_last_resort();
+                if replacement.is_some() {
+                    drop(CreatedFile::find(path, session.signals()));
+                }
                 Err(Failure::block(format!("{name}: error while converting {format}"), &error))
             }
             Either::Right((signal, _)) => {
@@ -178,11 +229,13 @@ pub(super) struct Target {
     pub(super) backend: BlockBackend,
     /// Its file, if it was created.
     file: CreatedFile,
+    /// Whose place it takes, if it is to appear only when it is complete.
+    replacement: Option<Replacement>,
 }
 
 impl Target {
-    /// Opens the target, which was created as `file` if it did not exist, with `secrets` as further options. `unmap`
-    /// allows it to give space back.
+    /// Opens the target, which was created as `file` if it did not exist, with `secrets` as further options and `flags`
+    /// besides those that follow from the arguments.
     ///
     /// # Errors
     /// `Could not open 'name': …`
@@ -190,25 +243,29 @@ impl Target {
         session: &Session,
         name: &str,
         arguments: &TargetArguments,
-        unmap: bool,
+        flags: OpenFlags,
         secrets: Options,
-        file: CreatedFile,
+        (file, replacement): (CreatedFile, Option<Replacement>),
     ) -> Result<Self, Failure> {
         let image = ImageArg {
-            name: name.to_owned(),
+            name: replacement.as_ref().map_or(name, Replacement::temporary).to_owned(),
             format: arguments.format.clone(),
             image_opts: arguments.image_opts,
             force_share: false,
             cache: Some(arguments.cache),
         };
-        let mut flags = OpenFlags::WRITE;
-        flags.set(OpenFlags::UNMAP, unmap);
+        let mut flags = flags | OpenFlags::WRITE;
         // The last request may reach beyond the end of the file when all of them are aligned to sectors of the disk.
-        flags.set(OpenFlags::RESIZE, arguments.cache.direct);
+        if arguments.cache.direct {
+            flags |= OpenFlags::RESIZE;
+        }
         let mut spec = image.open_spec(flags)?;
         spec.options.merge(secrets);
+        if let Some(level) = arguments.compression_level {
+            spec.options.set("compression-level", level);
+        }
         let node = session.open_spec(name, spec).await?;
-        Ok(Self { backend: BlockBackend::new(node), file })
+        Ok(Self { backend: BlockBackend::new(node), file, replacement })
     }
 
     /// Writes everything back, flushes as the cache mode wants it, and closes: only then the image is there to stay.
@@ -217,7 +274,10 @@ impl Target {
     /// What fails on the way; the image is removed then, if it was created.
     pub(super) async fn finish(self, name: &str) -> Result<(), Failure> {
         let closed = self.backend.close().await;
-        closed.map_err(|error| Failure::block(format!("error while closing '{name}'"), &error))?;
+        closed.map_err(|error| Failure::block(format!("error while closing '{name}'"), &error).about(name))?;
+        if let Some(replacement) = self.replacement {
+            replacement.finish().await?;
+        }
         self.file.keep();
         Ok(())
     }
@@ -226,6 +286,9 @@ impl Target {
     pub(super) async fn abandon(self) {
         // The error that led here is the one to report.
         drop(self.backend.close().await);
+        if let Some(replacement) = self.replacement {
+            replacement.abandon().await;
+        }
     }
 }
 
@@ -325,7 +388,11 @@ mod tests {
             if fails {
                 disk.control().fail(qemu_block::mem::MemOp::Flush, qemu_block::mem::When::From(1), 5);
             }
-            let target = Target { backend: BlockBackend::new(disk.node(OpenFlags::WRITE)), file: found(&path) };
+            let target = Target {
+                backend: BlockBackend::new(disk.node(OpenFlags::WRITE)),
+                file: found(&path),
+                replacement: None,
+            };
             let finished = session.block_on(target.finish("image"));
             assert_eq!((finished.is_err(), path.exists()), (fails, !fails));
         }

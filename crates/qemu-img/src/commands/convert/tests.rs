@@ -14,9 +14,10 @@ use qemu_block::types::OpenFlags;
 use qemu_util::buf::BufPool;
 use qemu_util::primitive::Mutex;
 
-use super::copy::{CopyRules, FailedStep, Failure, Finished, Watch, copy};
+use super::copy::{CopyRules, FailedStep, Failure, Finished, Origin, Watch, copy};
 use super::piece::Writer;
 use super::plan::{Cursor, Piece, PlanRules, Work, ZeroRule, count_data};
+use super::sink::Sink;
 use super::source::Sources;
 use super::sparse::ZeroDetection;
 use crate::cli::common::ImageArg;
@@ -70,7 +71,7 @@ fn complete<F: Future>(future: F) -> F::Output {
 fn rules(tasks: usize, in_order: bool) -> CopyRules {
     let zeros = ZeroRule::Skip;
     CopyRules {
-        plan: PlanRules { data_max: PIECE, cluster: None, zeros, target_backing_len: None },
+        plan: PlanRules { data_max: PIECE, cluster: None, zeros, read_inherited: false, target_backing_len: None },
         writer: Writer { detection: ZeroDetection::new(4096, 1), compressed_cluster: None, zeros },
         tasks,
         in_order,
@@ -99,7 +100,14 @@ fn backend(disk: &MemDisk) -> BlockBackend {
 
 fn run(source: &MemDisk, target: &MemDisk, rules: CopyRules) -> Result<Finished, Failure> {
     let watched = Watched::default();
-    complete(copy(&sources(&[source]), &backend(target), rules, &BufPool::new(), &watched))
+    complete(copy(
+        Origin::Images(&sources(&[source])),
+        Sink::Image(&backend(target)),
+        rules,
+        &BufPool::new(),
+        None,
+        &watched,
+    ))
 }
 
 fn write_offsets(target: &MemDisk) -> Vec<u64> {
@@ -116,7 +124,7 @@ fn in_order_writes_wait_for_the_earlier_ones() {
     target.start_log();
     let hold = source.control().hold(MemOp::Read, 0..1);
     let (from, to, watched, buffers) = (sources(&[&source]), backend(&target), Watched::default(), BufPool::new());
-    let mut copying = pin!(copy(&from, &to, rules(4, true), &buffers, &watched));
+    let mut copying = pin!(copy(Origin::Images(&from), Sink::Image(&to), rules(4, true), &buffers, None, &watched));
     assert!(settle(copying.as_mut()).is_pending());
     // Every task has a piece and has read it, but the first one comes first.
     assert_eq!((source.control().count(MemOp::Read), target.control().count(MemOp::Write)), (4, 0));
@@ -132,7 +140,7 @@ fn out_of_order_writes_do_not_wait() {
     target.start_log();
     let hold = source.control().hold(MemOp::Read, 0..1);
     let (from, to, watched, buffers) = (sources(&[&source]), backend(&target), Watched::default(), BufPool::new());
-    let mut copying = pin!(copy(&from, &to, rules(4, false), &buffers, &watched));
+    let mut copying = pin!(copy(Origin::Images(&from), Sink::Image(&to), rules(4, false), &buffers, None, &watched));
     assert!(settle(copying.as_mut()).is_pending());
     assert_eq!(target.control().count(MemOp::Write), 7);
     drop(hold);
@@ -176,7 +184,8 @@ fn an_interruption_ends_the_copy_early() {
     let (source, target) = (full_disk(64), MemDisk::new(64 * PIECE));
     let watched = Watched { interrupt_at: Some(3 * PIECE), ..Watched::default() };
     let (from, to, buffers) = (sources(&[&source]), backend(&target), BufPool::new());
-    let copied = complete(copy(&from, &to, rules(2, true), &buffers, &watched)).expect("no failure");
+    let copied = complete(copy(Origin::Images(&from), Sink::Image(&to), rules(2, true), &buffers, None, &watched))
+        .expect("no failure");
     assert_eq!(copied, Finished::Interrupted);
     assert!(target.control().count(MemOp::Write) <= 6);
 }
@@ -197,7 +206,15 @@ fn odd_lengths_are_padded_and_laid_end_to_end() {
     let target = MemDisk::new(1536);
     let from = sources(&[&first, &second]);
     assert_eq!(from.total(), 1536);
-    complete(copy(&from, &backend(&target), rules(2, true), &BufPool::new(), &Watched::default())).expect("copied");
+    complete(copy(
+        Origin::Images(&from),
+        Sink::Image(&backend(&target)),
+        rules(2, true),
+        &BufPool::new(),
+        None,
+        &Watched::default(),
+    ))
+    .expect("copied");
     let mut expected = [vec![1; 700], vec![0; 324], vec![2; 3]].concat();
     expected.resize(1536, 0);
     assert_eq!(target.to_vec(), expected);
@@ -296,7 +313,13 @@ fn pieces(source: &MemDisk, rules: PlanRules) -> Vec<Piece> {
 fn compressed_data_comes_in_whole_clusters() {
     let source = MemDisk::new(3 * PIECE + 4096);
     source.write_at(PIECE + 8192, &[1; 4096]);
-    let plan = PlanRules { data_max: PIECE, cluster: Some(16 << 10), zeros: ZeroRule::Skip, target_backing_len: None };
+    let plan = PlanRules {
+        data_max: PIECE,
+        cluster: Some(16 << 10),
+        zeros: ZeroRule::Skip,
+        read_inherited: false,
+        target_backing_len: None,
+    };
     let expected = Piece { ticket: 0, offset: PIECE, len: 16 << 10, work: Work::Copy };
     assert_eq!(pieces(&source, plan), [expected]);
     assert_eq!(complete(count_data(plan, &sources(&[&source]))).expect("known"), 16 << 10);
@@ -305,8 +328,13 @@ fn compressed_data_comes_in_whole_clusters() {
 #[test]
 fn zeros_behind_the_backing_file_need_no_request() {
     let source = MemDisk::new(4 * PIECE);
-    let plan =
-        PlanRules { data_max: PIECE, cluster: None, zeros: ZeroRule::Request, target_backing_len: Some(PIECE + 512) };
+    let plan = PlanRules {
+        data_max: PIECE,
+        cluster: None,
+        zeros: ZeroRule::Request,
+        read_inherited: false,
+        target_backing_len: Some(PIECE + 512),
+    };
     let expected = Piece { ticket: 0, offset: 0, len: PIECE + 512, work: Work::Zero };
     assert_eq!(pieces(&source, plan), [expected]);
 }
