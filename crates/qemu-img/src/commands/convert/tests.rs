@@ -283,7 +283,8 @@ fn every_byte_of_data_asks_the_limit_first() {
         source.write_at(5 * PIECE, &[1; 2 * 65536]);
         let watched = Watched::default();
         let rules = rules(4, in_order);
-        complete(copy(&sources(&[&source]), &backend(&target), rules, &BufPool::new(), &watched)).expect("copied");
+        let (from, to) = (sources(&[&source]), backend(&target));
+        complete(copy(Origin::Images(&from), Sink::Image(&to), rules, &BufPool::new(), None, &watched)).expect("copied");
         let (announced, copied) = (*watched.announced.lock(), *watched.copied.lock());
         assert!(512 + 2 * PIECE <= announced && announced <= copied, "{announced} of {copied}");
     }
