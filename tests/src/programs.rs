@@ -58,8 +58,17 @@ pub fn ours() -> &'static Program {
     PROGRAM.get_or_init(|| Program::at(env::var_os(UNDER_TEST).map_or_else(build, PathBuf::from)))
 }
 
-/// Builds the workspace's own binary with the profile of the tests. Cargo does not do it by itself: the binary belongs
-/// to another package than the tests.
+/// The `qemu-io` that is tested: the neighbour of [`ours`].
+///
+/// # Panics
+/// As [`ours`].
+pub fn our_qemu_io() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::at(ours().path().with_file_name("qemu-io")))
+}
+
+/// Builds the workspace's own binaries with the profile of the tests. Cargo does not do it by itself: they belong to
+/// another package than the tests.
 fn build() -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::thread;
 
 use qemu_block::driver::BlockDriver;
 use qemu_util::primitive::{Arc, Mutex};
@@ -19,21 +18,21 @@ use crate::{session, settings, signals};
 /// A panic anywhere below becomes a one-line message and status 1. When a signal stopped the command, the process
 /// ends by that very signal, so that a calling shell sees what it expects.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    panic::set_hook(Box::new(remember_panic));
     let arguments: Vec<OsString> = arguments.collect();
-    // Nothing that the command touched is looked at again, so there is no broken invariant to see.
-    settings::scope("qemu-img", || end(panic::catch_unwind(AssertUnwindSafe(|| program::run(arguments)))))
+    run_as("qemu-img", || exit_code(&program::run(arguments)))
 }
 
-/// Tells how the command went, and makes it the exit status.
-fn end(ended: thread::Result<CommandResult>) -> ExitCode {
-    match ended {
-        Ok(result) => exit_code(&result),
+/// Does the `work` of the program of that name. A panic in it is told as a failure.
+pub(crate) fn run_as(program: &'static str, work: impl FnOnce() -> ExitCode) -> ExitCode {
+    panic::set_hook(Box::new(remember_panic));
+    // Nothing that the program touched is looked at again, so there is no broken invariant to see.
+    settings::scope(program, || match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(status) => status,
         Err(payload) => {
             let failure = Failure::new(format!("internal error: {}", panic_text(&*payload)));
             exit_code(&Err(failure.with_code(Code::Internal)))
         }
-    }
+    })
 }
 
 /// As [`run`], with further drivers: for programs that embed the command, and for tests with disks that fail.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The crate is a library only so that tests can reach its parts; the one entry point is [`run`], or [`run_with`] with
-//! further drivers. Everything that a
+//! further drivers; [`run_io`] is the other program, `qemu-io`. Everything that a
 //! user sees is worded here: the layers below return values and errors, they neither print nor exit.
 //!
 //! | status | meaning |
@@ -24,6 +24,7 @@ mod commands;
 mod edge;
 mod failure;
 mod output;
+mod qemu_io;
 mod rate;
 mod session;
 mod settings;
@@ -32,3 +33,4 @@ mod trace;
 
 pub use cli::manual;
 pub use edge::{run, run_with};
+pub use qemu_io::run_io;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::time::Duration;
 
 use filters::{ThrottleDriver, ThrottleGroups};
 use qemu_block::aio::Services;
@@ -9,7 +10,7 @@ use qemu_block::driver::BlockDriver;
 use qemu_block::node::Node;
 use qemu_block::registry::{OpenContext, OpenSpec, Registry};
 use qemu_block::types::OpenFlags;
-use qemu_util::aio::AioContext;
+use qemu_util::aio::{AioContext, Sleep};
 use qemu_util::primitive::Arc;
 
 use crate::cli::common::ImageArg;
@@ -98,6 +99,11 @@ impl Session {
     /// A limit for what a command writes, in bytes per second; zero: none.
     pub(crate) fn rate_limit(&self, bytes_per_second: u64) -> RateLimit {
         RateLimit::new(bytes_per_second, self.aio.clone())
+    }
+
+    /// A future that is ready after `duration`, for [`Session::block_on`].
+    pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
+        self.aio.sleep(duration)
     }
 
     /// Opens and creates images.

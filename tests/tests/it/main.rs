@@ -6,6 +6,7 @@
 //! | `options` | every option of `convert` does what it says |
 //! | `dd` | pipes, snapshots and outputs that exist |
 //! | `twins` | both programs say and return the same for the same command line |
+//! | `qemu_io` | both programs of that name do the same for the same commands, and read what the other one wrote |
 //! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
 //! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
 //! | `space` | a target that cannot be written is an error and leaves nothing |
@@ -36,6 +37,7 @@ mod model;
 mod options;
 mod pipes;
 mod process;
+mod qemu_io;
 mod space;
 mod strict;
 mod threads;

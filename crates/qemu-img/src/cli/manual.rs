@@ -57,6 +57,11 @@ pub fn commands() -> Vec<CommandDoc> {
     commands::ALL.iter().map(commands::Command::doc).collect()
 }
 
+/// The other program, `qemu-io`, as if it were a command.
+pub fn qemu_io() -> CommandDoc {
+    crate::qemu_io::doc()
+}
+
 /// The rows of a table of options, without what only their command knows.
 pub(crate) fn docs<Id>(flags: &'static [Flag<Id>]) -> Vec<OptionDoc> {
     flags.iter().map(Flag::doc_of).collect()
@@ -94,8 +99,14 @@ impl OptionDoc {
 impl CommandDoc {
     /// The answer to `--help`.
     pub(crate) fn help(&self) -> String {
-        let Self { name, summary, synopsis, notes, .. } = self;
-        let mut text = format!("{summary}\n\nUsage: qemu-img {name} {synopsis}\n\n");
+        let Self { name, summary, synopsis, .. } = self;
+        format!("{summary}\n\nUsage: qemu-img {name} {synopsis}\n\n{}", self.explanations())
+    }
+
+    /// The part of the help that explains options and operands one by one, and the notes.
+    pub(crate) fn explanations(&self) -> String {
+        let notes = self.notes;
+        let mut text = String::new();
         let options = self.options.iter().map(|option| (option.names(), option.help));
         let operands = self.operands.iter().map(|(name, help)| ((*name).to_owned(), *help));
         let rows: Vec<(String, &str)> = options.chain(operands).collect();
@@ -138,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_option_is_explained_and_named_once() {
-        for command in commands() {
+        for command in commands().into_iter().chain([qemu_io()]) {
             let mut names = BTreeSet::new();
             for option in &command.options {
                 assert!(!option.help.is_empty(), "{} {option:?}", command.name);

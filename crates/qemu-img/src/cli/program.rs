@@ -12,7 +12,7 @@ use crate::trace;
 
 /// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
 /// it is not our own version, which follows in parentheses.
-const COMPATIBLE_VERSION: &str = "10.0.2";
+pub(crate) const COMPATIBLE_VERSION: &str = "10.0.2";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Id {
@@ -68,7 +68,7 @@ pub(crate) fn print(text: &str) -> CommandResult {
 }
 
 /// File names reach the block layer as text.
-fn into_text(word: OsString) -> Result<String, Failure> {
+pub(crate) fn into_text(word: OsString) -> Result<String, Failure> {
     word.into_string().map_err(|word| {
         Failure::new(format!("The argument '{}' is not valid UTF-8, which is not supported", word.to_string_lossy()))
     })

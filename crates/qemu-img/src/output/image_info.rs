@@ -163,6 +163,15 @@ fn value_json(value: &InfoValue) -> Json {
     }
 }
 
+/// What only this format knows, as `info` prints it; nothing if there is nothing to tell.
+pub(crate) fn format_facts(info: &DriverInfo) -> Option<String> {
+    let specific = info.format_specific.as_ref().filter(|specific| !specific.fields.is_empty())?;
+    let mut text = String::new();
+    push_line(&mut text, 0, "Format specific information:");
+    write_fields(&mut text, 1, &specific.fields);
+    Some(text)
+}
+
 fn write_fields(out: &mut String, level: usize, fields: &[(&'static str, InfoValue)]) {
     for (name, value) in fields {
         write_value(out, level, &name.replace('-', " "), value);

@@ -284,7 +284,8 @@ fn every_byte_of_data_asks_the_limit_first() {
         let watched = Watched::default();
         let rules = rules(4, in_order);
         let (from, to) = (sources(&[&source]), backend(&target));
-        complete(copy(Origin::Images(&from), Sink::Image(&to), rules, &BufPool::new(), None, &watched)).expect("copied");
+        complete(copy(Origin::Images(&from), Sink::Image(&to), rules, &BufPool::new(), None, &watched))
+            .expect("copied");
         let (announced, copied) = (*watched.announced.lock(), *watched.copied.lock());
         assert!(512 + 2 * PIECE <= announced && announced <= copied, "{announced} of {copied}");
     }
