@@ -8,6 +8,7 @@
 //! | [`cloud`] | a realistic disk image, in every form that people publish it in |
 //! | [`sample`] | a small raw image that needs no tool to be made |
 //! | [`files`] | comparing, measuring and copying image files |
+//! | [`servers`] | NBD servers |
 //!
 //! The reference is the oracle: our own round trip proves nothing. A test that needs it fails when it is missing.
 
@@ -18,4 +19,5 @@ pub mod files;
 pub mod programs;
 pub mod run;
 pub mod sample;
+pub mod servers;
 pub mod words;

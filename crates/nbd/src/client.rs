@@ -248,16 +248,18 @@ impl Shared {
 
     /// Opens a new connection after all others were lost, in a thread of its own.
     fn reconnect(self: &Arc<Self>, until: Instant) {
-        match connect_patiently(&self.config, until, &self.cancel) {
-            Ok((socket, export)) if self.is_same(&export) => self.add(socket, &export),
-            Ok(_) => self.die(Some("the export has changed")),
-            Err(_) => self.die(None),
+        match guarded(|| connect_patiently(&self.config, until, &self.cancel)) {
+            Some(Ok((socket, export))) if self.is_same(&export) => self.add(socket, &export),
+            Some(Ok(_)) => self.die(Some("the export has changed")),
+            Some(Err(_)) | None => self.die(None),
         }
     }
 
-    /// Whether an export can take the place of the one that was opened.
+    /// Whether an export can take the place of the one that was opened: as long, and able to do what that could.
     fn is_same(&self, export: &Export) -> bool {
-        export == &self.export
+        let able = |export: &Export| export.flags.difference(ExportFlags::MULTI_CONN);
+        let shape = |export: &Export| (export.size, export.blocks, export.context.is_some());
+        shape(export) == shape(&self.export) && able(export) == able(&self.export)
     }
 
     /// Takes a connection in, unless it comes too late.
@@ -281,12 +283,12 @@ impl Shared {
     fn start_threads(self: &Arc<Self>, connection: &Arc<Connection>) -> io::Result<()> {
         let theirs = Arc::clone(connection);
         self.spawn("nbd-read", move |shared| {
-            let ending = theirs.read_replies();
+            let ending = guarded(|| theirs.read_replies()).unwrap_or(Ending::Lost);
             shared.ended(&theirs, ending);
         })?;
         let theirs = Arc::clone(connection);
         self.spawn("nbd-write", move |shared| {
-            if theirs.write_requests().is_err() {
+            if !matches!(guarded(|| theirs.write_requests()), Some(Ok(()))) {
                 shared.ended(&theirs, Ending::Lost);
             }
         })
@@ -456,6 +458,11 @@ impl Drop for FireOnDrop {
             cancel.fire();
         }
     }
+}
+
+/// Runs a part of a thread's work; none if it panics, as foreign wakers might. Whoever waits must be told all the same.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
 fn wake(waiting: Vec<oneshot::Sender<()>>) {

@@ -16,11 +16,12 @@ pub(crate) struct Offer {
     pub(crate) flags: u16,
     pub(crate) structured: bool,
     pub(crate) context: bool,
+    pub(crate) context_id: u32,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { size: 1 << 20, flags: SEND_FLUSH, structured: true, context: true }
+        Self { size: 1 << 20, flags: SEND_FLUSH, structured: true, context: true, context_id: 0x2a }
     }
 }
 
@@ -111,7 +112,9 @@ impl Peer {
                 }
                 8 if offer.structured => self.reply(8, 1, b""),
                 10 if offer.context => {
-                    self.reply(10, 4, b"\0\0\0\x2abase:allocation");
+                    let mut context = offer.context_id.to_be_bytes().to_vec();
+                    context.extend(b"base:allocation");
+                    self.reply(10, 4, &context);
                     self.reply(10, 1, b"");
                 }
                 other => self.reply(other, 0x8000_0001, b""),

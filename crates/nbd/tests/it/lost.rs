@@ -81,6 +81,28 @@ fn an_export_that_has_changed_is_not_taken_for_the_old_one() {
     fake.join();
 }
 
+/// Numbers of contexts are the connection's own affair, and so is whether more connections are welcome.
+#[test]
+fn an_export_may_come_back_with_other_numbers() {
+    let bench = Bench::new();
+    let fake = Fake::new(&bench.path("s"), |listener| {
+        let mut peer = accept(listener).negotiate(Offer { context_id: 1, ..Offer::default() }).expect("a client");
+        peer.request().expect("a question");
+        drop(peer);
+        let other = Offer { context_id: 2, flags: Offer::default().flags | MULTI_CONN, ..Offer::default() };
+        let mut peer = accept(listener).negotiate(other).expect("a client");
+        let asked = peer.request().expect("the question");
+        peer.chunk(1, 5, asked.cookie, &[0, 0, 0, 2, 0, 0, 16, 0, 0, 0, 0, 3]);
+        while peer.request().is_some() {}
+    });
+    block_on(async {
+        let node = bench.open(&format!("{},reconnect-delay=60", fake.options())).await.expect("it opens");
+        assert!(node.block_status(0, 4096).await.expect("a status").is_zero());
+        node.close().await.expect("closing cannot fail");
+    });
+    fake.join();
+}
+
 #[test]
 fn the_delay_ends() {
     let bench = Bench::new();

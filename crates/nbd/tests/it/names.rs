@@ -14,7 +14,7 @@ fn all_names_of_an_export_lead_to_it_and_it_has_one_name() {
     let file = bench.path("disk");
     std::fs::write(&file, pattern(1, 8192)).expect("space");
     let server = Server::qemu(&bench.path("s"), &file, &["-x", "e p"]);
-    let socket = server.socket.display();
+    let socket = server.socket().display();
     let canonical = format!("nbd+unix:///e p?socket={socket}");
     block_on(async {
         for name in [
@@ -43,7 +43,7 @@ fn what_cannot_be_reached_is_named() {
     let file = bench.path("disk");
     std::fs::write(&file, pattern(1, 8192)).expect("space");
     let server = Server::qemu(&bench.path("s"), &file, &["-r"]);
-    let socket = server.socket.display();
+    let socket = server.socket().display();
     let none = bench.path("none");
     let none = none.display();
     block_on(async {

@@ -148,7 +148,7 @@ fn an_image_is_created_where_there_is_room() {
     let file = bench.path("disk");
     std::fs::write(&file, pattern(1, 8192)).expect("space");
     let server = Server::qemu(&bench.path("s"), &file, &[]);
-    let name = format!("nbd:unix:{}", server.socket.display());
+    let name = format!("nbd:unix:{}", server.socket().display());
     let create = |size: u64| {
         let mut options = Options::new();
         options.set("size", size);

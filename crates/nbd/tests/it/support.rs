@@ -1,11 +1,9 @@
-//! Servers in other processes, and nodes that are opened on them.
+//! Nodes that are opened on servers, and what tests do with them.
 
 use std::future::Future;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::{RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qemu_block::aio::Services;
 use qemu_block::error::{BlockError, Result};
@@ -16,6 +14,7 @@ use qemu_block::types::OpenFlags;
 use qemu_util::buf::IoBuf;
 use qemu_util::primitive::Arc;
 use tempfile::TempDir;
+pub(crate) use test_support::servers::Server;
 
 /// A deadline that no undisturbed test comes near.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,65 +79,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let timed = async { tokio::time::timeout(PATIENCE, future).await.expect("it does not hang") };
     runtime.block_on(timed)
-}
-
-/// A server in a process of its own. It is killed when it is dropped.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) socket: PathBuf,
-}
-
-impl Server {
-    /// `qemu-nbd` with a raw file; eight clients may come, again and again.
-    pub(crate) fn qemu(socket: &Path, file: &Path, more: &[&str]) -> Self {
-        let mut command = Command::new("qemu-nbd");
-        command.args(["-t", "-e", "8", "-f", "raw", "-k"]).arg(socket).args(more).arg(file);
-        Self::start(command, socket)
-    }
-
-    /// `nbdkit` with filters, a plugin and its parameters.
-    pub(crate) fn nbdkit(socket: &Path, words: &[&str]) -> Self {
-        let mut command = Command::new("nbdkit");
-        command.args(["-f", "-U"]).arg(socket).args(words);
-        Self::start(command, socket)
-    }
-
-    fn start(mut command: Command, socket: &Path) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("the server is installed");
-        let mut server = Self { child, socket: socket.to_owned() };
-        let deadline = Instant::now() + PATIENCE;
-        while UnixStream::connect(socket).is_err() {
-            let status = server.child.try_wait().expect("a child");
-            assert!(status.is_none(), "the server ended: {status:?}");
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        server
-    }
-
-    /// The options that lead to it.
-    pub(crate) fn options(&self) -> String {
-        format!("driver=nbd,path={}", self.socket.display())
-    }
-
-    /// Ends it at once.
-    pub(crate) fn kill(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        // Both fail only if it is gone already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(std::fs::remove_file(&self.socket));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 /// Bytes that differ from block to block.
