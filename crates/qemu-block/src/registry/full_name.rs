@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::driver::{BlockDriver, DriverKind, OpenRequest};
-use crate::node::{ChildRole, Node};
+use crate::node::{ChildRole, Edge, Node};
 use crate::options::OptionValue;
 
 /// The options that decide what a node shows: a key, or a prefix that ends in a dot. QEMU: `strong_runtime_opts`.
@@ -22,8 +22,8 @@ fn strong_options(driver: &str) -> &'static [&'static str] {
     }
 }
 
-/// Keys that the reference prints after the driver; its order is that of its hash table.
-const AFTER_DRIVER: [&str; 1] = ["size"];
+/// The order of keys, which is that of the reference's hash table. Those that are missing here come first.
+const ORDER: [&str; 6] = ["driver", "size", "file", "image", "filename", "key-secret"];
 
 /// What a node's name needs from its options, which are gone once the node is open.
 pub(super) struct NodeName {
@@ -45,21 +45,16 @@ impl NodeName {
         Self { driver: Arc::clone(driver), given: request.filename.clone(), strong }
     }
 
-    /// The name of the node that the driver opened over `storage`, if it has one, and calls `filename`.
-    pub(super) fn of_node(self, filename: String, storage: Option<&Arc<Node>>) -> String {
-        let kind = self.driver.kind();
-        let is_filter = matches!(kind, DriverKind::Filter { .. });
+    /// The name of the node that the driver opened over `children`, and calls `filename`.
+    pub(super) fn of_node(self, filename: String, children: &[Edge]) -> String {
+        let storage = children.iter().find(|edge| edge.role == ChildRole::Storage).map(|edge| &edge.node);
+        let is_filter = matches!(self.driver.kind(), DriverKind::Filter { .. });
         let is_plain = storage.is_none_or(|storage| !is_object(storage.filename()) && !is_filter);
         // A driver that found another name than the one given says that nothing else is needed.
         if filename != self.given && !filename.is_empty() && storage.is_some() || self.strong.is_empty() && is_plain {
             return filename;
         }
-        let last = match storage {
-            Some(storage) => Some((kind.storage_name(), object_of(storage))),
-            None if filename.is_empty() || filename.ends_with("://") => None,
-            None => Some(("filename", quoted(&filename))),
-        };
-        format!("{PREFIX}{}", object(&self.driver, &self.strong, last))
+        format!("{PREFIX}{}", object(&self.driver, &self.strong, &filename, children))
     }
 }
 
@@ -82,21 +77,23 @@ fn object_of(node: &Node) -> String {
     if let Some(object) = node.filename().strip_prefix(PREFIX) {
         return object.to_owned();
     }
-    let last = match node.child(ChildRole::Storage) {
-        Some(storage) => Some((node.driver().kind().storage_name(), object_of(&storage))),
-        None if node.filename().ends_with("://") => None,
-        None => Some(("filename", quoted(node.filename()))),
-    };
-    object(node.driver(), &[], last)
+    object(node.driver(), &[], node.filename(), &node.children())
 }
 
-fn object(driver: &Arc<dyn BlockDriver>, strong: &[(String, OptionValue)], last: Option<(&str, String)>) -> String {
-    let member = |(key, value): &(String, OptionValue)| format!("{}: {}", quoted(key), value_text(value));
-    let is_late = |(key, _): &&(String, OptionValue)| AFTER_DRIVER.contains(&key.as_str());
-    let mut members: Vec<String> = strong.iter().filter(|entry| !is_late(entry)).map(member).collect();
-    members.push(format!("\"driver\": {}", quoted(driver.name())));
-    members.extend(strong.iter().filter(is_late).map(member));
-    members.extend(last.map(|(key, value)| format!("{}: {value}", quoted(key))));
+fn object(
+    driver: &Arc<dyn BlockDriver>,
+    strong: &[(String, OptionValue)],
+    filename: &str,
+    children: &[Edge],
+) -> String {
+    let mut members = vec![("driver", quoted(driver.name()))];
+    members.extend(strong.iter().map(|(key, value)| (key.as_str(), value_text(value))));
+    let has_filename = !driver.kind().has_storage() && !filename.is_empty() && !filename.ends_with("://");
+    members.extend(has_filename.then(|| ("filename", quoted(filename))));
+    let children = children.iter().filter(|edge| edge.role != ChildRole::Backing);
+    members.extend(children.map(|edge| (edge.name, object_of(&edge.node))));
+    members.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key));
+    let members: Vec<String> = members.into_iter().map(|(key, value)| format!("{}: {value}", quoted(key))).collect();
     format!("{{{}}}", members.join(", "))
 }
 

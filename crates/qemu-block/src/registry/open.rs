@@ -369,7 +369,7 @@ async fn open_node(
 ) -> Result<Arc<Node>> {
     let name = NodeName::new(driver, &request);
     let ops = driver.open(&mut request).await?;
-    let filename = name.of_node(request.filename, request.storage.as_ref());
+    let filename = name.of_node(request.filename, &ops.children());
     let node = Node::with_guard(Arc::clone(driver), ops, filename, request.flags, guard);
     let Some(key) = request.options.keys().next() else { return Ok(node) };
     let message = match driver.kind() {
