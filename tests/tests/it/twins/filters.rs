@@ -71,9 +71,9 @@ fn throttled_images_look_alike() {
         amend {group} -o compat=v2 {node},file.driver=qcow2,file.file.filename=plain.qcow2
         resize {group} {node},file.driver=qcow2,file.file.filename=plain.qcow2 64M ; info plain.qcow2
         snapshot {group} -c s {node},file.driver=qcow2,file.file.filename=plain.qcow2 ; \
-         snapshot {group} -a s {node},file.driver=qcow2,file.file.filename=plain.qcow2 ; check plain.qcow2
+         snapshot {group} -a s {node},file.driver=qcow2,file.file.filename=plain.qcow2 ; reference check -q plain.qcow2
         convert {group} {node},file.driver=qcow2,file.file.filename=plain.qcow2 -O raw out.img ; \
-         compare -f raw -F qcow2 out.img plain.qcow2
+         reference compare -f raw -F qcow2 out.img plain.qcow2
         measure {group} -O qcow2 {node},file.driver=qcow2,file.file.filename=plain.qcow2
         measure -O throttle --size 1M
         create -q -f raw base.img 1M ; create -q -f qcow2 -b base.img -F raw top.qcow2 1M ; \
@@ -85,4 +85,53 @@ fn throttled_images_look_alike() {
          --target-image-opts driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=target.qcow2
         "
     ));
+}
+
+#[test]
+fn other_filters_look_alike() {
+    check(
+        "
+        info --image-opts driver=copy-on-read,file.filename=raw.img
+        info --image-opts driver=copy-on-read,bottom=x,file.driver=qcow2,file.file.filename=plain.qcow2
+        info --image-opts driver=compress,file.filename=raw.img
+        info --image-opts driver=compress,file.driver=raw,file.file.filename=raw.img
+        info --image-opts driver=compress,file.driver=qcow2,file.file.filename=plain.qcow2
+        info --image-opts driver=preallocate,file.filename=raw.img,prealloc-size=1M
+        info --image-opts driver=preallocate,file.filename=raw.img,prealloc-align=100
+        info --image-opts driver=preallocate,file.filename=raw.img,prealloc-align=x
+        info --image-opts driver=preallocate,file.filename=raw.img,prealloc-align=0
+        info --image-opts driver=preallocate,file.filename=raw.img,foo=bar
+        resize --image-opts driver=copy-on-read,file.driver=qcow2,file.file.filename=plain.qcow2 64M ; info plain.qcow2
+        resize --image-opts driver=copy-on-read,bottom=x,file.driver=qcow2,file.file.filename=plain.qcow2 64M
+        resize --image-opts driver=compress,file.driver=qcow2,file.file.filename=plain.qcow2 64M ; info plain.qcow2
+        resize --image-opts driver=preallocate,file.driver=file,file.filename=raw.img 64M ; info -f raw raw.img
+        resize --image-opts driver=raw,file.driver=preallocate,file.file.filename=raw.img 64M ; info -f raw raw.img
+        create -q -f qcow2 out.qcow2 64M ; convert -n --target-image-opts -f raw raw.img \
+         driver=compress,file.driver=qcow2,file.file.filename=out.qcow2 ; \
+         reference compare -f raw -F qcow2 raw.img out.qcow2 ; reference map --output=json out.qcow2
+        create -q -f qcow2 out.qcow2 64M ; convert -n --target-image-opts -f raw raw.img \
+         driver=qcow2,file.driver=preallocate,file.prealloc-size=32M,file.file.filename=out.qcow2 ; \
+         reference compare -f raw -F qcow2 raw.img out.qcow2 ; info out.qcow2
+        ",
+    );
+}
+
+#[test]
+fn null_disks_are_described_alike() {
+    check(
+        "
+        info --image-opts driver=null-co
+        info --image-opts driver=null-aio,size=1M
+        info --image-opts driver=null-co,size=1M,read-zeroes=on
+        info null-co://
+        info --image-opts driver=null-co,filename=x
+        info --image-opts driver=raw,file.driver=null-co
+        create -f qcow2 -b null-co:// -F raw n.qcow2 ; info n.qcow2 ; info --backing-chain n.qcow2 ; map n.qcow2
+        create -f qcow2 -b null-co:// -F null-co n.qcow2 1M ; info --backing-chain n.qcow2 ; map n.qcow2
+        create -q -f qcow2 -b raw.img -F raw n.qcow2 ; \
+         map --image-opts driver=qcow2,file.filename=n.qcow2,backing.driver=null-co,backing.size=1M ; \
+         info --image-opts driver=qcow2,file.filename=n.qcow2,backing.driver=null-co,backing.size=1M
+        convert -O raw --image-opts driver=qcow2,file.filename=plain.qcow2,backing.driver=null-co,backing.size=1M o.img
+        ",
+    );
 }
