@@ -24,6 +24,7 @@
 //! | [`driver`] | the two traits: [`BlockDriver`](driver::BlockDriver) opens, [`BlockOps`](driver::BlockOps) is open |
 //! | [`manage`] | what else can be done to an image: snapshots, bitmaps, amending, measuring |
 //! | [`bitmap`] | dirty bitmaps in memory |
+//! | [`crypt`] | encryption of guest data and LUKS headers, for the formats that have them |
 //! | [`node`] | the graph |
 //! | [`io`] | the requests, between a node's user and its driver |
 //! | [`registry`] | drivers by name, probing, opening and creating |
@@ -65,6 +66,7 @@ pub mod aio;
 pub mod backend;
 pub mod bitmap;
 pub mod compressed;
+pub mod crypt;
 pub mod driver;
 pub mod error;
 pub mod file;

@@ -76,6 +76,7 @@ impl Session {
         registry.register(Arc::new(raw::RawDriver));
         registry.register(Arc::new(qcow2::Qcow2Driver));
         nbd::NbdDriver::register(&mut registry);
+        registry.register(Arc::new(luks::LuksDriver));
         filters::plain_drivers().into_iter().for_each(|driver| registry.register(driver));
         let throttle_groups = ThrottleGroups::default();
         registry.register(Arc::new(ThrottleDriver::new(throttle_groups.clone())));

@@ -16,6 +16,7 @@ const FORBIDDING: &[&str] = &[
     "crates/raw/src/lib.rs",
     "crates/filters/src/lib.rs",
     "crates/nbd/src/lib.rs",
+    "crates/luks/src/lib.rs",
     "crates/qemu-img/src/main.rs",
     "tests/soak/src/main.rs",
     "tests/src/lib.rs",

@@ -1,9 +1,10 @@
 //! The options of `amend`: names, values, and what can be changed.
 
+use qemu_block::crypt::SlotChange;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::options::{CreateOption, OptionKind, Options};
 
-use crate::encryption::SlotChange;
+use crate::encryption::take_slot_change;
 use crate::format::features::Compatible;
 use crate::format::header::{Header, Version};
 use crate::limits::{REFCOUNT_ORDER_MAX, REFCOUNT_ORDER_V2};
@@ -61,7 +62,7 @@ impl Changes {
             data_file_raw: options.take_bool("data_file_raw")?,
             size: options.take_size("size")?.filter(|size| *size != 0),
             lazy_refcounts: options.take_bool("lazy_refcounts")?,
-            key_slots: SlotChange::take(&mut options)?,
+            key_slots: take_slot_change(&mut options)?,
             backing_file: options.take_str("backing_file"),
             backing_format: options.take_str("backing_fmt"),
         })

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
+use qemu_block::crypt::{LuksWrite, SlotChange};
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 use qemu_block::options::Options;
 use qemu_block::types::WriteFlags;
-use qemu_crypto::bytes::fill_random;
-use qemu_crypto::luks::{AmendOptions, AmendStep, LuksHeader, Materials, SlotState};
-use qemu_util::buf::IoBuf;
+use qemu_crypto::luks::{LuksHeader, Materials};
 
 use super::{Encryption, Method, area};
 use crate::alloc::overlap_error;
@@ -18,36 +17,13 @@ use crate::image::Image;
 use crate::overlap::Region;
 use crate::units::HostOffset;
 
-/// A change of key slots, as the options describe it.
-#[derive(Clone, Debug)]
-pub(crate) struct SlotChange(AmendOptions);
-
-impl SlotChange {
-    /// Takes the options `encrypt.*` out of `options`; nothing if there are none.
-    ///
-    /// # Errors
-    /// A value is malformed, or the state is missing.
-    pub(crate) fn take(options: &mut Options) -> Result<Option<Self>> {
-        let mut ours = options.take_sub("encrypt");
-        if ours.is_empty() {
-            return Ok(None);
-        }
-        let keyslot = ours.take_number("keyslot")?.map(|slot| i64::try_from(slot).unwrap_or(i64::MAX));
-        let iter_time_ms = ours.take_number("iter-time")?;
-        let state = ours.take_str("state").ok_or_else(|| invalid("Parameter 'state' is missing"))?;
-        let change = AmendOptions {
-            state: SlotState::from_option(&state)?,
-            new_secret: ours.take_str("new-secret"),
-            old_secret: ours.take_str("old-secret"),
-            keyslot,
-            iter_time_ms,
-            secret: None,
-        };
-        if let Some(key) = ours.keys().next() {
-            return Err(invalid(format!("Parameter '{key}' is unexpected")));
-        }
-        Ok(Some(Self(change)))
-    }
+/// Takes the options `encrypt.*` out of `options`; nothing if there are none.
+///
+/// # Errors
+/// A value is malformed, or the state is missing.
+pub(crate) fn take_slot_change(options: &mut Options) -> Result<Option<SlotChange>> {
+    let mut ours = options.take_sub("encrypt");
+    if ours.is_empty() { Ok(None) } else { SlotChange::take(&mut ours).map(Some) }
 }
 
 impl Image {
@@ -92,38 +68,26 @@ impl Encryption {
         header: &LuksHeader,
         change: SlotChange,
         force: bool,
-    ) -> Result<(LuksHeader, Vec<AmendStep>)> {
+    ) -> Result<(LuksHeader, Vec<LuksWrite>)> {
         let mut materials = Materials::new();
         for slot in header.active_slots() {
             materials.insert(slot, area::read_material(storage, place, header, slot).await?);
         }
-        let mut header = header.clone();
-        let secrets = Arc::clone(&self.secrets);
-        let opened_with = self.key_secret.clone();
-        let plan = move || {
-            let steps = header.amend(&materials, &change.0, &secrets, opened_with.as_deref(), force)?;
-            Ok::<_, BlockError>((header, steps))
-        };
-        self.services.cpu.run(plan).await
+        let (secrets, opened_with) = (Arc::clone(&self.secrets), self.key_secret.clone());
+        change.plan(&self.services, header.clone(), materials, secrets, opened_with, force).await
     }
 }
 
-async fn apply(storage: &Node, place: LuksPlace, steps: Vec<AmendStep>) -> Result<()> {
+async fn apply(storage: &Node, place: LuksPlace, steps: Vec<LuksWrite>) -> Result<()> {
     for step in steps {
-        let (range, bytes) = match step {
-            AmendStep::Flush => {
-                storage.flush().await?;
-                continue;
+        match step.bytes()? {
+            None => storage.flush().await?,
+            Some((offset, bytes)) => {
+                let range = offset..offset + bytes.len() as u64;
+                let offset = HostOffset::new(area::host_offset(place, &range)?);
+                storage.write(offset.get(), bytes.into(), WriteFlags::empty()).await?;
             }
-            AmendStep::Write { offset, bytes } => (offset..offset + bytes.len() as u64, IoBuf::copy_of(&bytes)),
-            AmendStep::Scramble(range) => {
-                let mut bytes = IoBuf::zeroed(usize::try_from(range.end - range.start).expect("a slot"));
-                fill_random(&mut bytes)?;
-                (range, bytes)
-            }
-        };
-        let offset = HostOffset::new(area::host_offset(place, &range)?);
-        storage.write(offset.get(), bytes.into(), WriteFlags::empty()).await?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a new image needs to be encrypted. QEMU: `qcow2_set_up_encryption` (block/qcow2.c).
 
 use qemu_block::aio::Services;
+use qemu_block::crypt::LuksCreateOptions;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::options::Options;
 use qemu_crypto::bytes::SecretBytes;
@@ -10,9 +11,6 @@ use qemu_crypto::secret::SecretStore;
 
 use crate::format::encryption::{Encryption, LuksPlace};
 use crate::units::HostOffset;
-
-/// The options that say what LUKS shall be like.
-const LUKS_OPTIONS: [&str; 5] = ["cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg"];
 
 /// What the creation options `encrypt.*` and `encryption` ask for.
 #[derive(Clone, Debug)]
@@ -38,24 +36,18 @@ impl EncryptionSettings {
             None if ours.is_empty() => return Ok(None),
             None => return Err(invalid("Parameter 'encrypt.format' is missing")),
         };
-        let iter_time = ours.take_number("iter-time").map_err(|_| invalid(ITER_TIME))?;
+        let luks = LuksCreateOptions::take(&mut ours, ITER_TIME)?;
         let key_secret = ours.take_str("key-secret");
         match format.as_str() {
             "aes" => {
-                let given = LUKS_OPTIONS.into_iter().find(|name| ours.contains(name));
-                if let Some(name) = given.or(iter_time.map(|_| "iter-time")) {
+                if let Some(name) = luks.first_given() {
                     return Err(invalid(format!("Parameter 'encrypt.{name}' is unexpected")));
                 }
                 // The key is the passphrase, so there is nothing to be made of it now; but it must be there.
                 passphrase(key_secret, secrets).map(|_| Some(Self::Aes))
             }
             "luks" => {
-                let values = LUKS_OPTIONS.map(|name| (name, ours.take_str(name)));
-                let value = |name: &str| {
-                    let found = values.iter().find(|(known, _)| *known == name);
-                    found.and_then(|(_, value)| value.as_deref())
-                };
-                let options = CreateOptions::parse(iter_time, value)?;
+                let options = luks.parse()?;
                 let passphrase = passphrase(key_secret, secrets)?;
                 let len = options.payload_offset()?;
                 Ok(Some(Self::Luks { options, passphrase, len }))

@@ -17,7 +17,7 @@ use qemu_crypto::secret::SecretStore;
 use qemu_util::sync::CoMutex;
 
 use crate::format::encryption::LuksPlace;
-pub(crate) use amend::SlotChange;
+pub(crate) use amend::take_slot_change;
 pub(crate) use create::{EncryptionSettings, NewEncryption};
 pub(crate) use open::open;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use qemu_block::crypt::try_slot;
 use qemu_block::driver::OpenRequest;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
@@ -99,13 +100,7 @@ impl Unlocking<'_> {
         let shared = Arc::new((header.clone(), passphrase));
         for slot in header.active_slots() {
             let material = area::read_material(self.storage, place, header, slot).await?;
-            let shared = Arc::clone(&shared);
-            let unlock = move || -> Result<Option<SectorCipher>, CryptoError> {
-                let (header, passphrase) = &*shared;
-                let key = header.unlock_slot(slot, &material, passphrase.as_ref())?;
-                key.map(|key| header.sector_cipher(&key)).transpose()
-            };
-            if let Some(cipher) = self.services.cpu.run(unlock).await? {
+            if let Some(cipher) = try_slot(&self.services, &shared, slot, material).await? {
                 return Ok(cipher);
             }
         }

@@ -102,9 +102,21 @@ impl LuksHeader {
     /// # Errors
     /// Anything is out of its range, or overlaps.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        Self::parse_before(bytes, false)
+    }
+
+    /// As [`LuksHeader::parse`], for a header in a file of its own, which no payload follows.
+    ///
+    /// # Errors
+    /// As [`LuksHeader::parse`].
+    pub fn parse_detached(bytes: &[u8]) -> Result<Self> {
+        Self::parse_before(bytes, true)
+    }
+
+    fn parse_before(bytes: &[u8], is_detached: bool) -> Result<Self> {
         let Ok((raw, _)) = RawHeader::ref_from_prefix(bytes) else { return Err(CryptoError::LuksTruncated) };
-        raw.check()?;
-        raw.check_slots()?;
+        raw.check(is_detached)?;
+        raw.check_slots(is_detached)?;
         let mode_text = text("cipher mode", &raw.cipher_mode)?;
         let hash_name = text("hash spec", &raw.hash_spec)?;
         let cipher = parse_cipher(text("cipher name", &raw.cipher_name)?, mode_text, raw.key_bytes.get())?;
@@ -191,7 +203,7 @@ impl LuksHeader {
 }
 
 impl RawHeader {
-    fn check(&self) -> Result<()> {
+    fn check(&self, is_detached: bool) -> Result<()> {
         if self.magic != MAGIC {
             return Err(CryptoError::NotLuks);
         }
@@ -205,7 +217,7 @@ impl RawHeader {
                 return Err(CryptoError::LuksText { field });
             }
         }
-        if u64::from(self.payload_sector.get()) * SECTOR < FIRST_SLOT_OFFSET {
+        if !is_detached && u64::from(self.payload_sector.get()) * SECTOR < FIRST_SLOT_OFFSET {
             return Err(CryptoError::LuksPayloadInHeader);
         }
         match self.iterations.get() {
@@ -218,7 +230,7 @@ impl RawHeader {
     }
 
     /// Checks each slot, and that none overlaps with anything.
-    fn check_slots(&self) -> Result<()> {
+    fn check_slots(&self, is_detached: bool) -> Result<()> {
         let sectors = material_sectors(u64::from(self.key_bytes.get()));
         for (index, slot) in self.slots.iter().enumerate() {
             slot.check(index)?;
@@ -226,7 +238,7 @@ impl RawHeader {
             if start * SECTOR < FIRST_SLOT_OFFSET {
                 return Err(CryptoError::SlotInHeader { slot: index });
             }
-            if start + sectors > u64::from(self.payload_sector.get()) {
+            if !is_detached && start + sectors > u64::from(self.payload_sector.get()) {
                 return Err(CryptoError::SlotInPayload { slot: index });
             }
             for (other, slot) in self.slots.iter().enumerate().skip(index + 1) {

@@ -157,6 +157,12 @@ async fn measure(session: &Session, arguments: &Arguments, source: Option<&Arc<N
     if let Some(size) = arguments.size {
         options.set("size", size);
     }
+    for name in ["key-secret", "encrypt.key-secret"] {
+        if let Some(id) = options.get_str(name) {
+            let secret = arguments.objects.secrets().get(&id);
+            secret.map(drop).map_err(|error| Failure::new(error.to_string()))?;
+        }
+    }
     driver.measure(options, source).await.map_err(|error| Failure::new(error.chain()))
 }
 

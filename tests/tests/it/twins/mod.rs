@@ -17,6 +17,7 @@ mod encryption;
 mod errors;
 mod filters;
 mod info;
+mod luks;
 mod map;
 mod measure;
 mod rebase;
