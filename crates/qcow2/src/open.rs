@@ -167,9 +167,13 @@ async fn open_backing(request: &mut OpenRequest, parts: &ImageParts) -> Result<O
             return Err(BlockError::new(ErrorKind::Unsupported, text));
         }
     };
+    if refused || request.flags.contains(OpenFlags::NO_BACKING) {
+        // Options for a backing file that is not opened stay, and are refused.
+        return Ok(None);
+    }
     let options = request.options.take_sub("backing");
     let name = parts.header.backing_name_text()?;
-    if refused || request.flags.contains(OpenFlags::NO_BACKING) || (name.is_none() && options.is_empty()) {
+    if name.is_none() && options.is_empty() {
         return Ok(None);
     }
     let format = parts.header.backing_format();

@@ -29,6 +29,9 @@ impl OpenContext {
         options: Options,
         flags: OpenFlags,
     ) -> Result<Arc<Node>> {
+        // What the user says goes before what the image says.
+        let format = format.filter(|_| !options.contains("driver"));
+        let name = if options.contains("file.filename") { "" } else { name };
         let writable = self.opens_backing_writable();
         let mut flags = flags.for_backing();
         let mut perm = Perm::CONSISTENT_READ;

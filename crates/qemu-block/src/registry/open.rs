@@ -206,7 +206,9 @@ impl OpenContext {
 
     /// Opens a node that has no storage below.
     pub(super) async fn open_leaf(&self, driver: Arc<dyn BlockDriver>, mut plan: Plan) -> Result<Arc<Node>> {
-        let by_option = plan.options.take_str("filename");
+        // A device without memory has no name that anybody could give; the option is as unknown as any other.
+        let has_name = !matches!(driver.name(), "null-aio" | "null-co");
+        let by_option = if has_name { plan.options.take_str("filename") } else { None };
         let filename = match (plan.filename, by_option) {
             (Some(_), Some(_)) => {
                 return Err(invalid("Can't specify 'file' and 'filename' options at the same time".to_owned()));
