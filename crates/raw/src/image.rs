@@ -110,7 +110,7 @@ impl BlockOps for RawImage {
             let below = self.storage.info().await?;
             Ok(DriverInfo {
                 cluster_size: below.cluster_size,
-                dirty: Some(false),
+                dirty: below.dirty,
                 zero_init: below.zero_init,
                 ..DriverInfo::default()
             })

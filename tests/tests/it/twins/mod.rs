@@ -20,6 +20,7 @@ mod info;
 mod luks;
 mod map;
 mod measure;
+mod nbd;
 mod rebase;
 mod resize;
 mod snapshot;
