@@ -87,6 +87,9 @@ impl Changes {
                  (use compat=1.1 or greater)",
             ));
         }
+        if self.size.is_some_and(|size| i64::try_from(size).is_err()) {
+            return Err(invalid("Image size cannot be negative"));
+        }
         self.check_backing(header)?;
         let was_lazy = header.compatible.contains(Compatible::LAZY_REFCOUNTS);
         if self.lazy_refcounts == Some(true) && !was_lazy && version < Version::V3 {

@@ -43,6 +43,10 @@ impl Image {
         }
         meta.flush().await?;
         meta.keep_promise().await?;
+        if meta.snapshots_have_zeros().await? {
+            let text = "Cannot downgrade an image with internal snapshots that have zero clusters";
+            return Err(BlockError::new(ErrorKind::Unsupported, text));
+        }
         meta.lazy_refcounts = false;
         meta.rewrite_header(Header::downgrade).await?;
         meta.adopt_header();
@@ -71,9 +75,6 @@ impl Image {
         if !hindrances.is_empty() {
             let bits = hindrances.bits();
             return unsupported(format!("Cannot downgrade an image with incompatible features {bits:#x} set"));
-        }
-        if !snapshots.is_empty() {
-            return unsupported("Cannot downgrade an image with internal snapshots".to_owned());
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 //! | [`create`], [`apply`], [`delete`] | the three changes |
 //! | [`commit`] | makes a change durable and true, by one write |
 //! | [`load`] | shows a snapshot in place of the active state |
+//! | [`zeros`] | looks for what version 2 of the format does not know |
 //!
 //! The snapshot table is read when it is needed; nothing of it is kept.
 
@@ -20,6 +21,7 @@ mod delete;
 mod load;
 mod refcounts;
 mod table;
+mod zeros;
 
 use std::ops::Range;
 

@@ -90,7 +90,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
-    let session = Session::new()?.with_objects(&arguments.shared.objects);
+    let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.shared.image.format.as_deref()) {
         return program::print(&option_help(&session, format)?);
     }
@@ -114,10 +114,17 @@ fn amendable(options: &'static [CreateOption], format: &str) -> Result<&'static 
 }
 
 async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
-    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
-    let format = node.driver().name();
     let progress =
         Arc::new(Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()));
+    let amended = open_and_amend(session, arguments, &progress).await;
+    // The line ends whether there was something to show in it or not.
+    progress.abandon();
+    amended
+}
+
+async fn open_and_amend(session: &Session, arguments: &Arguments, progress: &Arc<Progress>) -> CommandResult {
+    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
+    let format = node.driver().name();
     let work = async {
         if arguments.options.asks_for_help() {
             program::print(&option_help(session, format)?)?;
@@ -128,13 +135,11 @@ async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
         let options = options.map_err(|error| refused(node.driver().create_options(), &error))?;
         let amending = node.amending().ok_or_else(|| Failure::new("Operation not supported"))?;
         progress.start();
-        let shown = Arc::clone(&progress);
+        let shown = Arc::clone(progress);
         let listener = Listener::new(move |done, total| shown.set(done, total));
         let amended = amending.amend(AmendRequest { options, force: arguments.force, progress: listener }).await;
-        match &amended {
-            Ok(()) => progress.finish(),
-            Err(_) => progress.abandon(),
-        }
+        // Also after a failure, as in the reference.
+        progress.set_percent(100.0);
         amended.map_err(|error| Failure::new(error.chain()))
     };
     let worked = work.await;

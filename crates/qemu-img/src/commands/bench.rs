@@ -41,6 +41,14 @@ async fn bench(session: &Session, arguments: &Arguments) -> CommandResult {
     flags.set(OpenFlags::WRITE, arguments.mode != Mode::Read);
     let node = session.open_image(&arguments.shared.image, flags).await?;
     let backend = BlockBackend::new(node);
+    let is_direct = arguments.shared.image.cache.is_some_and(|cache| cache.direct);
+    if arguments.native && !is_direct {
+        // Nothing has been done with the image.
+        drop(backend.close().await);
+        let name = &arguments.shared.image.name;
+        let reason = "aio=native was specified, but it requires cache.direct=on, which was not specified.";
+        return Err(Failure::new(format!("Could not open '{name}': {reason}")));
+    }
     let result = measure(session, arguments, &backend).await;
     let closed = backend.close().await;
     result?;

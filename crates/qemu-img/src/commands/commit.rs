@@ -2,10 +2,12 @@
 //!
 //! Nothing of the image is given up before the backing file has all of it, durably.
 
+use std::fs;
+
 use qemu_block::error::BlockError;
 use qemu_block::io::block_status_above;
 use qemu_block::node::{ChildRole, Node};
-use qemu_block::registry::resolve_backing_name;
+use qemu_block::registry::{path_has_protocol, resolve_backing_name};
 use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
 use qemu_util::primitive::Arc;
 use qemu_util::units::MIB;
@@ -103,47 +105,73 @@ fn run(words: Vec<String>) -> CommandResult {
 }
 
 async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
-    let depth = match &arguments.base {
-        None => 1,
-        Some(base) => depth_of(session, arguments, base).await?,
-    };
-    let spec = arguments.shared.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
-    let node = session.open_with_writable_backing(&arguments.shared.image.name, spec, depth).await?;
+    let name = &arguments.shared.image.name;
+    let flags = OpenFlags::WRITE | OpenFlags::RESIZE;
+    // At first as it is opened by everybody: what is wrong with the chain is found out before it is written to.
+    let node = session.open_image(&arguments.shared.image, flags).await?;
     let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
-    let limit = session.rate_limit(arguments.rate);
-    let committed = commit_opened(arguments, &node, depth, &limit, &progress).await;
-    let closed = node.close().await;
+    progress.start();
+    let depth = depth_of_base(arguments, &node).await;
+    let closed = node.close().await.map_err(|error| Failure::block(format!("Could not close '{name}'"), &error));
+    let committed = match (depth, closed) {
+        (Ok(depth), Ok(())) => commit_into(session, arguments, depth, &progress).await,
+        (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
+    };
     match &committed {
         Ok(()) => progress.finish(),
         Err(_) => progress.abandon(),
     }
     committed?;
-    closed.map_err(|error| Failure::block(format!("Could not close '{}'", arguments.shared.image.name), &error))?;
     if !arguments.shared.quiet {
         messages::print("Image committed.\n")?;
     }
     Ok(Outcome::Success)
 }
 
-/// How many links down the chain the image is that the user calls `base`.
-async fn depth_of(session: &Session, arguments: &Arguments, base: &str) -> Result<u32, Failure> {
-    let node = session.open_image(&arguments.shared.image, OpenFlags::empty()).await?;
-    let mut found = None;
+/// Opens the image once more, the file that is written into writable, and commits.
+async fn commit_into(session: &Session, arguments: &Arguments, depth: u32, progress: &Progress) -> Result<(), Failure> {
+    let name = &arguments.shared.image.name;
+    let spec = arguments.shared.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
+    let node = session.open_with_writable_backing(name, spec, depth).await?;
+    let limit = session.rate_limit(arguments.rate);
+    let committed = commit_opened(arguments, &node, depth, &limit, progress).await;
+    let closed = node.close().await;
+    committed?;
+    closed.map_err(|error| Failure::block(format!("Could not close '{name}'"), &error))
+}
+
+/// How many links down the chain the image is that is written into.
+async fn depth_of_base(arguments: &Arguments, node: &Arc<Node>) -> Result<u32, Failure> {
+    let Some(wanted) = &arguments.base else {
+        let backing = node.child(ChildRole::Backing);
+        return backing.map(|_| 1).ok_or_else(|| Failure::new("Image does not have a backing file"));
+    };
     let mut depth = 0;
-    let mut overlay = Arc::clone(&node);
-    while let (None, Some(backing)) = (found, overlay.child(ChildRole::Backing)) {
+    let mut overlay = Arc::clone(node);
+    while let Some(backing) = overlay.child(ChildRole::Backing) {
         depth += 1;
-        let names = [base.to_owned(), resolve_backing_name(overlay.filename(), base)];
-        if names.iter().any(|name| name == backing.filename()) {
-            found = Some(depth);
+        if is_called(&overlay, &backing, wanted).await {
+            return Ok(depth);
         }
         overlay = backing;
     }
-    // It was only read, so a failure to close loses nothing.
-    drop(node.close().await);
-    found.ok_or_else(|| {
-        Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", arguments.shared.image.name))
-    })
+    let name = &arguments.shared.image.name;
+    Err(Failure::new(format!("Did not find '{wanted}' in the backing chain of '{name}'")))
+}
+
+/// Whether `wanted` is a name of the backing file of `overlay`.
+///
+/// Files are recognised by where their paths lead, seen from the folder of the overlay; everything else by its name.
+///
+/// QEMU: `bdrv_find_backing_image` (block.c)
+async fn is_called(overlay: &Node, backing: &Node, wanted: &str) -> bool {
+    let stored = overlay.info().await.ok().and_then(|info| info.backing_filename);
+    if path_has_protocol(wanted) || path_has_protocol(backing.filename()) {
+        return wanted == backing.filename() || stored.is_some_and(|stored| stored == wanted);
+    }
+    let lead = |path: &str| fs::canonicalize(path).ok();
+    let wanted = lead(&resolve_backing_name(overlay.filename(), wanted));
+    wanted.is_some() && wanted == lead(backing.filename())
 }
 
 async fn commit_opened(
@@ -158,7 +186,6 @@ async fn commit_opened(
         let backing = base.child(ChildRole::Backing);
         base = backing.ok_or_else(|| Failure::new("Image does not have a backing file"))?;
     }
-    progress.start();
     copy_down(node, &base, limit, progress).await.map_err(|error| Failure::new(error.chain()))?;
     if arguments.keep {
         return Ok(());

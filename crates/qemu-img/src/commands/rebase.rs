@@ -16,7 +16,7 @@ use qemu_util::units::MIB;
 use qemu_util::zero::is_zero;
 
 use super::Command;
-use crate::cli::common::{one_filename, parse_cache, permissions};
+use crate::cli::common::{ImageArg, one_filename, parse_cache, permissions};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
 use crate::cli::program;
@@ -122,21 +122,24 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
-    let session = Session::new()?.with_objects(&arguments.shared.objects);
+    let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     session.block_on(rebase(&session, &arguments))
 }
 
 async fn rebase(session: &Session, arguments: &Arguments) -> CommandResult {
     let mut flags = OpenFlags::WRITE | OpenFlags::RESIZE;
     flags.set(OpenFlags::NO_BACKING, arguments.is_unsafe);
-    if arguments.shared.image.force_share {
-        return Err(Failure::new(format!(
-            "Could not open '{}': force-share=on can only be used with read-only images",
-            arguments.shared.image.name
-        )));
-    }
-    let node = session.open_image(&arguments.shared.image, flags).await?;
     let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
+    progress.start();
+    // The image is written to and so cannot be shared; as in the reference -U is taken and means nothing.
+    let image = ImageArg { force_share: false, ..arguments.shared.image.clone() };
+    let node = match session.open_image(&image, flags).await {
+        Ok(node) => node,
+        Err(failure) => {
+            progress.abandon();
+            return Err(failure);
+        }
+    };
     let rebased = rebase_opened(session, arguments, &node, &progress).await;
     let closed = node.close().await;
     match &rebased {
@@ -158,7 +161,6 @@ async fn rebase_opened(
     if let Some(format) = format.filter(|format| session.context().registry().driver(format).is_none()) {
         return Err(Failure::new(format!("Invalid format name: '{format}'")));
     }
-    progress.start();
     if !arguments.is_unsafe {
         let new = open_new_backing(session, arguments, node).await?;
         let copied = Rebase { node, new: new.as_ref(), compress: arguments.compress, progress }.copy().await;
@@ -240,11 +242,15 @@ impl Rebase<'_> {
                 if let (Some(old), Some(common)) = (&old, &common) {
                     let above = block_status_above(old, Some(common), offset, len).await;
                     let above = above.map_err(|error| status_failed(offset, &error))?;
-                    len = if above.status.len == 0 { len } else { above.status.len.min(len) };
+                    let alike = if above.status.len == 0 { len } else { above.status.len.min(len) };
                     if above.node.is_none() {
-                        offset += len;
-                        continue;
+                        let skipped = self.whole(offset, alike);
+                        offset += skipped;
+                        if skipped > 0 {
+                            continue;
+                        }
                     }
+                    len = self.up_to_whole(offset, alike, len);
                 }
                 len = self.copy_range(old.as_ref(), offset, len).await?;
             }
@@ -269,11 +275,12 @@ impl Rebase<'_> {
 
     /// Compares the two backing files and copies what differs; returns how far it got.
     async fn copy_range(&self, old: Option<&Arc<Node>>, offset: u64, len: u64) -> Result<u64, Failure> {
-        let (old_below, len) = below(old, offset, len).await?;
-        let (new_below, len) = below(self.new, offset, len).await?;
-        if matches!((&old_below, &new_below), (Below::Zeros, Below::Zeros)) {
-            return Ok(len);
+        let (old_below, alike) = below(old, offset, len).await?;
+        let (new_below, alike) = below(self.new, offset, alike).await?;
+        if matches!((&old_below, &new_below), (Below::Zeros, Below::Zeros)) && self.whole(offset, alike) > 0 {
+            return Ok(self.whole(offset, alike));
         }
+        let len = self.up_to_whole(offset, alike, len);
         let old_data = read_below(old, offset, len, "old").await?;
         let new_data = read_below(self.new, offset, len, "new").await?;
         let grain = self.grain();
@@ -289,6 +296,19 @@ impl Rebase<'_> {
             at = end.min(len);
         }
         Ok(len)
+    }
+
+    /// How many of `len` bytes are whole clusters. What is behind the end of the disk is missing nowhere.
+    fn whole(&self, offset: u64, len: u64) -> u64 {
+        let end = offset + len;
+        let end = if end == self.node.len() { end } else { end - end % self.grain() };
+        end.saturating_sub(offset)
+    }
+
+    /// So many bytes and the rest of their last cluster, but no more than `len_max`.
+    fn up_to_whole(&self, offset: u64, len: u64, len_max: u64) -> u64 {
+        let end = (offset + len).checked_next_multiple_of(self.grain()).unwrap_or(u64::MAX);
+        (end - offset).min(len_max)
     }
 
     /// The clusters of the image, which are copied as a whole.

@@ -44,3 +44,20 @@ fn mistakes_are_told_in_the_same_words() {
         ",
     );
 }
+
+#[test]
+fn progress_and_snapshots_are_the_same() {
+    check(
+        "
+        amend -p -o size=2M nope
+        amend -p -o size=foo plain.qcow2
+        amend -p -o compat=foo plain.qcow2
+        amend -p -o lazy_refcounts=on plain.qcow2
+        amend -p -q -o lazy_refcounts=on plain.qcow2
+        amend -o compat=0.10 snap.qcow2; info snap.qcow2; reference check snap.qcow2; reference snapshot -a before snap.qcow2; reference compare snap.qcow2 raw.img
+        amend -o compat=1.1 snap.qcow2
+        amend -o size=9E plain.qcow2
+        amend -o size=8E plain.qcow2
+        ",
+    );
+}

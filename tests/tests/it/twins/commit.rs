@@ -32,3 +32,23 @@ fn mistakes_are_told_in_the_same_words() {
         ",
     );
 }
+
+#[test]
+fn files_are_recognised_by_where_their_paths_lead() {
+    check(
+        "
+        commit -b ./plain.qcow2 over2.qcow2; reference check over2.qcow2
+        commit -b file:plain.qcow2 over2.qcow2
+        commit -b over2.qcow2 over2.qcow2
+        commit -b ./over.qcow2 over2.qcow2
+        commit -r 100M over.qcow2
+        commit -r 0 over.qcow2
+        commit -r x over.qcow2
+        commit --rate=-1 over.qcow2
+        commit -p nope
+        commit -p plain.qcow2
+        commit raw.img
+        commit text
+        ",
+    );
+}

@@ -41,3 +41,18 @@ fn mistakes_are_told_in_the_same_words() {
         ",
     );
 }
+
+#[test]
+fn sharing_compression_and_early_failures_are_the_same() {
+    check(
+        "
+        rebase -U -b raw.img -F raw over.qcow2; reference compare over.qcow2 over2.qcow2
+        rebase -U -u -b raw.img -F raw over.qcow2; info over.qcow2
+        rebase -p -b raw.img -F raw nope
+        rebase -p -b nope -F raw over.qcow2
+        rebase -p -b raw.img -F nope over.qcow2
+        rebase -c -b empty.qcow2 -F qcow2 over.qcow2; reference check --output=json over.qcow2; reference check plain.qcow2
+        rebase -c -b '' over2.qcow2; reference check --output=json over2.qcow2
+        ",
+    );
+}
