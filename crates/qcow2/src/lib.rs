@@ -152,6 +152,7 @@ mod header_update;
 mod health;
 mod image;
 mod info;
+pub mod inspect;
 mod io;
 pub mod limits;
 mod map;
