@@ -63,6 +63,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_fchmod,
+    libc::SYS_fchown,
     libc::SYS_umask,
     // Memory.
     libc::SYS_brk,

@@ -91,7 +91,9 @@ fn allow_use(ruleset: RulesetCreated, path: &Path, how: Use) -> Result<RulesetCr
         Use::Create if fs::metadata(path).is_ok() => {
             allow(allow(ruleset, path, write)?, &folder_of(path), AccessFs::RemoveFile.into())
         }
-        Use::Create | Use::Replace => allow(ruleset, &folder_of(path), write | make),
+        Use::Create => allow(ruleset, &folder_of(path), write | make),
+        // The folder itself is opened, too, to make the new name durable.
+        Use::Replace => allow(ruleset, &folder_of(path), write | make | AccessFs::ReadDir),
     }
 }
 
@@ -106,6 +108,9 @@ fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Re
 
 /// The folder in which a file of that name would be made: where a symbolic link leads to counts, not where it is.
 fn folder_of(path: &Path) -> PathBuf {
+    if let Some(folder) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+        return folder.to_owned();
+    }
     let target = fs::read_link(path).ok();
     let beside = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
     let own = beside(path.parent().unwrap_or(Path::new("/")));

@@ -79,6 +79,13 @@ impl AllowList {
         !self.names.is_empty() || !self.protocols.iter().all(local)
     }
 
+    /// Whether the name is of a way to talk that protocol which is allowed by itself: `nbd+unix:` for the driver `nbd`.
+    fn allows_way(&self, reference: &Reference<'_>, protocol: &str) -> bool {
+        let scheme = reference.name.split(':').next().unwrap_or_default();
+        let is_way = scheme.strip_prefix(protocol).is_some_and(|rest| rest.starts_with('+'));
+        is_way && self.protocols.iter().any(|known| known == scheme)
+    }
+
     fn add(&mut self, pattern: &str) -> Result<()> {
         if let Some(protocol) = pattern.strip_suffix(':').filter(|word| is_word(word)) {
             self.protocols.push(protocol.to_owned());
@@ -103,7 +110,7 @@ impl AllowList {
 
     fn check_path(&self, reference: &Reference<'_>, path: &str) -> Result<()> {
         let refused = |why| self.refuse(reference, why, path);
-        let written = absolute(Path::new(path)).map_err(|_| refused(""))?;
+        let written = absolute_path(Path::new(path)).map_err(|_| refused(""))?;
         let candidates: Vec<_> = self.paths.iter().filter(|allowed| allowed.matches_written(&written)).collect();
         if candidates.is_empty() {
             return Err(refused(""));
@@ -127,7 +134,7 @@ impl OpenPolicy for AllowList {
             Target::Protocol(name) => {
                 let local = !reference.origin.is_image() && LOCAL_PROTOCOLS.contains(&name);
                 let named = self.names.iter().any(|known| known == reference.name);
-                (format!("{name}:"), local || named || self.allows_protocol(name))
+                (format!("{name}:"), local || named || self.allows_protocol(name) || self.allows_way(reference, name))
             }
             Target::Format(name) => {
                 let plain = !reference.origin.is_image() || PLAIN_FORMATS.contains(&name);
@@ -150,7 +157,7 @@ impl AllowedPath {
         }
         let path = Path::new(pattern);
         let unresolved = |error| invalid(format!("Cannot resolve '{}'", shown(pattern))).with_source(error);
-        let written = absolute(path).map_err(unresolved)?;
+        let written = absolute_path(path).map_err(unresolved)?;
         // What does not exist (yet) can only be what it says.
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| written.clone());
         Ok(Self { written, canonical, folder: pattern.ends_with('/') })
@@ -166,8 +173,12 @@ impl AllowedPath {
     }
 }
 
-/// The path from the root, without `.` and `..`, without looking at the file system.
-fn absolute(path: &Path) -> io::Result<PathBuf> {
+/// The path from the root, without `.` and `..`, without looking at the file system: what a name says, not where symbolic
+/// links lead.
+///
+/// # Errors
+/// The working directory is unknown, or the path is empty.
+pub fn absolute_path(path: &Path) -> io::Result<PathBuf> {
     let mut whole = PathBuf::new();
     for component in std::path::absolute(path)?.components() {
         match component {

@@ -33,7 +33,7 @@ use crate::driver::{BlockDriver, DriverKind};
 use crate::file::{FileDriver, HostDeviceDriver};
 use crate::null::NullDriver;
 
-pub use allow::AllowList;
+pub use allow::{AllowList, absolute_path};
 pub use names::{path_has_protocol, resolve_backing_name};
 pub use open::OpenContext;
 pub use policy::{OpenPolicy, Origin, Reference, Target};

@@ -52,6 +52,10 @@ fn protocols_are_allowed_by_name() {
         ask(&nbd, Origin::Backing, Target::Protocol(protocol), name).expect(name);
     }
     ask(&nbd, Origin::Backing, Target::Json, "json:{}").expect("allowed");
+    // The driver is asked about by its own name.
+    let unix = list(&["nbd+unix:"]);
+    ask(&unix, Origin::Caller, Target::Protocol("nbd"), "nbd+unix:///?socket=a").expect("allowed");
+    ask(&unix, Origin::Caller, Target::Protocol("nbd"), "nbd://a").expect_err("another way");
     ask(&nbd, Origin::Backing, Target::Protocol("ssh"), "ssh://host/y").expect_err("another name");
     assert!(nbd.has_network());
     assert!(!list(&["json:", "null-co:", "/etc/"]).has_network());
