@@ -29,6 +29,7 @@ mod rate;
 mod session;
 mod settings;
 mod signals;
+mod strict;
 mod trace;
 
 pub use cli::manual;

@@ -8,7 +8,7 @@ use filters::{ThrottleDriver, ThrottleGroups};
 use qemu_block::aio::Services;
 use qemu_block::driver::BlockDriver;
 use qemu_block::node::Node;
-use qemu_block::registry::{OpenContext, OpenSpec, Registry};
+use qemu_block::registry::{OpenContext, OpenSpec, Origin, Registry};
 use qemu_block::types::OpenFlags;
 use qemu_util::aio::{AioContext, Sleep};
 use qemu_util::primitive::Arc;
@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::output::messages;
 use crate::rate::RateLimit;
 use crate::signals::Signals;
-use crate::trace;
+use crate::{strict, trace};
 
 thread_local! {
     /// Drivers that commands on this thread know besides their own.
@@ -82,7 +82,11 @@ impl Session {
         registry.register(Arc::new(ThrottleDriver::new(throttle_groups.clone())));
         FURTHER_DRIVERS.with_borrow(|drivers| drivers.iter().for_each(|driver| registry.register(Arc::clone(driver))));
         trace::watch(aio.observer(), registry.services().observers());
-        Ok(Self { aio, context: OpenContext::new(Arc::new(registry)), throttle_groups, signals })
+        let mut context = OpenContext::new(Arc::new(registry));
+        if let Some(policy) = strict::policy()? {
+            context = context.with_policy(Arc::new(policy));
+        }
+        Ok(Self { aio, context, throttle_groups, signals })
     }
 
     /// The same session with what `--object` defined.
@@ -131,6 +135,16 @@ impl Session {
     /// `Could not open 'name': …`
     pub(crate) async fn open_image(&self, image: &ImageArg, flags: OpenFlags) -> Result<Arc<Node>, Failure> {
         self.open_spec(&image.name, image.open_spec(flags)?).await
+    }
+
+    /// Opens a backing file that an image names; otherwise as [`Session::open_image`].
+    ///
+    /// # Errors
+    /// `Could not open 'name': …`
+    pub(crate) async fn open_backing(&self, image: &ImageArg, flags: OpenFlags) -> Result<Arc<Node>, Failure> {
+        let context = self.context.clone().on_behalf_of(Origin::Backing);
+        let opened = context.open(image.open_spec(flags)?).await;
+        opened.map_err(|error| Failure::block(format!("Could not open '{}'", image.name), &error))
     }
 
     /// As [`Session::open_spec`]; the backing file that many links down the chain can be written, too.

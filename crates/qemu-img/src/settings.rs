@@ -5,16 +5,20 @@
 
 use std::cell::RefCell;
 
+use crate::strict::Strict;
+
 /// Settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The program in whose name messages are printed: `qemu-img`.
     pub(crate) program: &'static str,
+    /// `--strict` and what goes with it.
+    pub(crate) strict: Strict,
 }
 
 impl Settings {
     /// Those of a thread on which no run has begun.
-    const DEFAULT: Self = Self { program: "qemu-img" };
+    const DEFAULT: Self = Self { program: "qemu-img", strict: Strict::OFF };
 }
 
 thread_local! {
@@ -23,7 +27,7 @@ thread_local! {
 
 /// Lets `run` see the settings of a new run, which begin as `program`'s; afterwards those of before hold again.
 pub(crate) fn scope<T>(program: &'static str, run: impl FnOnce() -> T) -> T {
-    let before = CURRENT.replace(Settings { program });
+    let before = CURRENT.replace(Settings { program, ..Settings::DEFAULT });
     let result = run();
     CURRENT.set(before);
     result
@@ -32,4 +36,14 @@ pub(crate) fn scope<T>(program: &'static str, run: impl FnOnce() -> T) -> T {
 /// The program in whose name messages are printed.
 pub(crate) fn program() -> &'static str {
     CURRENT.with_borrow(|settings| settings.program)
+}
+
+/// Looks at `--strict` and what goes with it.
+pub(crate) fn strict<T>(look: impl FnOnce(&Strict) -> T) -> T {
+    CURRENT.with_borrow(|settings| look(&settings.strict))
+}
+
+/// Changes `--strict` and what goes with it.
+pub(crate) fn change_strict(change: impl FnOnce(&mut Strict)) {
+    CURRENT.with_borrow_mut(|settings| change(&mut settings.strict));
 }

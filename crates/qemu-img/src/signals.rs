@@ -20,7 +20,7 @@ use qemu_util::primitive::{Arc, Mutex, thread};
 use crate::failure::Failure;
 
 /// The signals that ask for an orderly end.
-const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+const STOPPING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXCPU];
 
 /// How long an orderly end may take. What it would have saved is lost anyway, so nobody should wait for long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ impl Signals {
         Self::default()
     }
 
-    /// Catches SIGINT, SIGTERM, SIGHUP and SIGUSR1 from now on, except those that are ignored: `nohup` and shells that
+    /// Catches SIGINT, SIGTERM, SIGHUP, SIGXCPU and SIGUSR1 from now on, except those that are ignored: `nohup` and shells that
     /// start something in the background ignore signals for the sake of the process, and it stays that way.
     ///
     /// Threads that exist already keep receiving the signals, so this comes before the session is set up.

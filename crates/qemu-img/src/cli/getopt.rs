@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::shared::{Shared, SharedArgs};
+use super::shared::{Shared, SharedArgs, everywhere};
 use crate::failure::Failure;
 
 /// Whether a flag has a value.
@@ -239,11 +239,12 @@ impl<Id: Copy + PartialEq> Parser<Id> {
     }
 
     /// The flag that `name` stands for, and its name in full. `text` is the whole word, for complaints.
-    fn resolve(&self, name: &str, text: &str) -> Result<(&'static Flag<Id>, &'static str), Failure> {
+    fn resolve(&self, name: &str, text: &str) -> Result<(Flag<Id>, &'static str), Failure> {
         let flags = self.flags;
-        let exact = |flag: &'static Flag<Id>| flag.long.iter().chain(flag.also).find(|long| **long == name);
-        if let Some((flag, long)) = flags.iter().find_map(|flag| exact(flag).map(|long| (flag, *long))) {
-            return Ok((flag, long));
+        let exact = |flag: &Flag<Id>| flag.long.iter().chain(flag.also).find(|long| **long == name).copied();
+        let mut all = flags.iter().copied().chain(everywhere());
+        if let Some(found) = all.find_map(|flag| exact(&flag).map(|long| (flag, long))) {
+            return Ok(found);
         }
         let named = flags.iter().flat_map(|flag| flag.long.iter().map(move |long| (flag, *long)));
         let mut candidates = named.filter(|(_, long)| long.starts_with(name));
@@ -253,7 +254,7 @@ impl<Id: Copy + PartialEq> Parser<Id> {
         // Several names of one and the same flag are no ambiguity.
         let others: Vec<&str> = candidates.filter(|(flag, _)| flag.id != first.id).map(|(_, long)| long).collect();
         if others.is_empty() {
-            return Ok((first, long));
+            return Ok((*first, long));
         }
         let mut message = format!("option '--{text}' is ambiguous; possibilities: '--{long}'");
         others.iter().for_each(|other| message.push_str(&format!(" '--{other}'")));

@@ -3,6 +3,7 @@
 
 use super::getopt::{Flag, Takes};
 use super::program;
+use super::shared::everywhere;
 use crate::commands;
 
 /// The widest line of a help text.
@@ -47,9 +48,14 @@ pub struct ValueDoc {
     pub is_optional: bool,
 }
 
-/// The options that stand before the command.
+/// The options that stand before the command, those of [`common_options`] among them.
 pub fn program_options() -> Vec<OptionDoc> {
-    program::option_docs()
+    program::option_docs().into_iter().chain(common_options()).collect()
+}
+
+/// The options that every command takes besides its own, and the program before the command.
+pub fn common_options() -> Vec<OptionDoc> {
+    everywhere::<()>().iter().map(Flag::doc_of).collect()
 }
 
 /// All commands, by name.
@@ -109,19 +115,31 @@ impl CommandDoc {
         let mut text = String::new();
         let options = self.options.iter().map(|option| (option.names(), option.help));
         let operands = self.operands.iter().map(|(name, help)| ((*name).to_owned(), *help));
-        let rows: Vec<(String, &str)> = options.chain(operands).collect();
-        let width = rows.iter().map(|(names, _)| names.len()).max().unwrap_or(0);
-        for (names, help) in rows {
-            let lines = wrap(help, HELP_COLUMNS.saturating_sub(width + 4));
-            let indent = format!("\n{:1$}", "", width + 4);
-            text.push_str(format!("  {names:width$}  {}", lines.join(&indent)).trim_end());
-            text.push('\n');
-        }
+        text.push_str(&table(&options.chain(operands).collect::<Vec<_>>()));
         if !notes.is_empty() {
             text.push_str(&format!("\n{}\n", wrap(notes, HELP_COLUMNS).join("\n")));
         }
         text
     }
+}
+
+/// The options that every command takes, as lines of a help text.
+pub(super) fn common_help() -> String {
+    let options = common_options();
+    table(&options.iter().map(|option| (option.names(), option.help)).collect::<Vec<_>>())
+}
+
+/// Names and what they mean, lined up.
+fn table(rows: &[(String, &str)]) -> String {
+    let mut text = String::new();
+    let width = rows.iter().map(|(names, _)| names.len()).max().unwrap_or(0);
+    for (names, help) in rows {
+        let lines = wrap(help, HELP_COLUMNS.saturating_sub(width + 4));
+        let indent = format!("\n{:1$}", "", width + 4);
+        text.push_str(format!("  {names:width$}  {}", lines.join(&indent)).trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Breaks `text` into lines of at most `columns`, between words.

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 
 use crate::cli::getopt::{Flag, Operands, Parser};
-use crate::cli::manual::{OptionDoc, docs};
+use crate::cli::manual::{self, OptionDoc, docs};
 use crate::cli::shared::Shared;
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
-use crate::trace;
+use crate::{strict, trace};
 
 /// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
 /// it is not our own version, which follows in parentheses.
@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
     if words.is_empty() {
         return Err(Failure::usage("", "Not enough arguments"));
     }
+    strict::read_environment();
     let mut parser = Parser::with_mode("", FLAGS, words, Operands::EndOptions);
     let mut patterns = Vec::new();
     while let Some(given) = parser.next()? {
@@ -90,6 +91,8 @@ fn help_text() -> String {
     for Command { name, summary, synopsis, .. } in commands::ALL {
         text.push_str(&format!("  {name} {synopsis}\n        {summary}\n"));
     }
+    text.push_str("\nOptions of every command, also before it:\n\n");
+    text.push_str(&manual::common_help());
     text.push_str("\nSizes and offsets are in bytes, or have a suffix: K, M, G, T, P and E mean powers of 1024.\n");
     text.push_str("Image formats: qcow2 raw\nProtocols: file host_device null-aio null-co\n");
     text

@@ -4,6 +4,7 @@ use super::common::{ImageArg, OutputFormat};
 use super::getopt::{Flag, FlagId, Takes};
 use super::object::Objects;
 use crate::failure::Failure;
+use crate::strict;
 
 /// An option that many commands share. The parser takes it by itself; a command only lists it in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,25 @@ pub(crate) enum Shared {
     Object,
     /// `--output`
     Output,
+    /// `--strict`
+    Strict,
+    /// `--allow`
+    Allow,
+    /// `--limit-cpu`
+    LimitCpu,
+    /// `--limit-memory`
+    LimitMemory,
+}
+
+/// The options that every command takes, and the program before the command. Their names must be written out, so that
+/// they make no abbreviation ambiguous; where a command has an option of the same name, that one counts.
+pub(crate) const fn everywhere<Id: Copy>() -> [Flag<Id>; 4] {
+    [
+        Flag::shared(Shared::Strict).written_out(),
+        Flag::shared(Shared::Allow).written_out(),
+        Flag::shared(Shared::LimitCpu).written_out(),
+        Flag::shared(Shared::LimitMemory).written_out(),
+    ]
 }
 
 impl<Id> Flag<Id> {
@@ -52,6 +72,23 @@ impl<Id> Flag<Id> {
             Shared::Output => {
                 let help = "print text (human, the default) or JSON (json)";
                 (None, &["output"], Takes::Value, "FORM", help)
+            }
+            Shared::Strict => {
+                let help = "images are from strangers: follow no name that one contains, and confine the process";
+                (None, &["strict"], Takes::Nothing, "", help)
+            }
+            Shared::Allow => {
+                let help =
+                    "with --strict, follow this name all the same: a file, a folder (FOLDER/), a protocol (nbd:)";
+                (None, &["allow"], Takes::Value, "PATTERN", help)
+            }
+            Shared::LimitCpu => {
+                let help = "with --strict, the processor time that the command may take; 0 for any";
+                (None, &["limit-cpu"], Takes::Value, "SECONDS", help)
+            }
+            Shared::LimitMemory => {
+                let help = "with --strict, the memory that the command may take (1G if not given); 0 for any";
+                (None, &["limit-memory"], Takes::Value, "SIZE", help)
             }
         };
         Self { id: FlagId::Shared(option), short, long, also: &[], takes, value_name, help }
@@ -93,6 +130,10 @@ impl SharedArgs {
             Shared::ForceShare => self.image.force_share = true,
             Shared::Object => self.objects.add(&value)?,
             Shared::Output => self.output = OutputFormat::parse(command, &value)?,
+            Shared::Strict => strict::turn_on(),
+            Shared::Allow => strict::allow(value),
+            Shared::LimitCpu => strict::limit_cpu(&value)?,
+            Shared::LimitMemory => strict::limit_memory(&value)?,
         }
         Ok(())
     }

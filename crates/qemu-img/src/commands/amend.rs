@@ -15,6 +15,7 @@ use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -90,6 +91,8 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let image = &arguments.shared.image;
+    Needs::of(COMMAND.name).writes(image).with_options(&image.name, &arguments.options).confine()?;
     let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     if let (true, Some(format)) = (arguments.options.asks_for_help(), arguments.shared.image.format.as_deref()) {
         return program::print(&option_help(&session, format)?);

@@ -17,6 +17,7 @@ use crate::cli::program;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -32,6 +33,8 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let reads = arguments.mode == Mode::Read;
+    Needs::of(COMMAND.name).reads_or_writes(reads, &arguments.shared.image).confine()?;
     let session = Session::new()?;
     session.block_on(bench(&session, &arguments))
 }

@@ -17,6 +17,7 @@ use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command. oVirt looks for `^\s+bitmap (.+) filename bitmap` in the program's help.
 pub(crate) const COMMAND: Command = Command {
@@ -149,6 +150,8 @@ impl Arguments {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let needs = Needs::of(COMMAND.name).writes(&arguments.shared.image);
+    arguments.source.iter().fold(needs, |needs, name| needs.reads_name(name)).confine()?;
     let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(change(&session, &arguments))
 }

@@ -29,6 +29,7 @@ use crate::output::human::percent;
 use crate::output::json::Json;
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -100,6 +101,8 @@ fn parse_fixes(what: &str) -> Result<CheckFixes, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let fixes_nothing = arguments.fixes == CheckFixes::Nothing;
+    Needs::of(COMMAND.name).reads_or_writes(fixes_nothing, &arguments.shared.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(check(&session, &arguments))
 }

@@ -24,6 +24,7 @@ use crate::output::messages;
 use crate::output::progress::Progress;
 use crate::rate::RateLimit;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// Bytes that are copied at once.
 const STEP: u64 = 2 * MIB;
@@ -100,6 +101,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).writes(&arguments.shared.image).confine()?;
     let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     session.block_on(commit(&session, &arguments))
 }

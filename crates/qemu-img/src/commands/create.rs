@@ -20,6 +20,7 @@ use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -126,10 +127,14 @@ fn run(words: Vec<String>) -> CommandResult {
     match parse(words)? {
         Request::Help => program::print(&COMMAND.help()),
         Request::OptionHelp { format, filename } => {
+            Needs::of(COMMAND.name).confine()?;
             let session = Session::new()?;
             program::print(&option_help(&session, &format, filename.as_deref())?)
         }
         Request::Create(arguments) => {
+            let Arguments { filename, backing, options, .. } = &arguments;
+            let needs = Needs::of(COMMAND.name).creates(filename, options);
+            backing.iter().fold(needs, |needs, name| needs.reads_backing(filename, name)).confine()?;
             let session = Session::new()?.with_objects(&arguments.objects);
             session.block_on(create(&session, &arguments))
         }

@@ -4,6 +4,9 @@
 
 use std::collections::HashSet;
 
+use qemu_block::error::BlockError;
+use qemu_block::node::Node;
+use qemu_block::options::Options;
 use qemu_block::types::OpenFlags;
 
 use super::Command;
@@ -17,6 +20,8 @@ use crate::output::image_info::ImageInfo;
 use crate::output::json::Json;
 use crate::output::messages;
 use crate::session::Session;
+use crate::settings;
+use crate::strict::{Asked, Needs, Safety, Strict};
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -72,42 +77,101 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).reads(&arguments.shared.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.shared.objects);
     let chain = session.block_on(collect(&session, &arguments))?;
     messages::print(&match arguments.shared.output {
-        OutputFormat::Human => chain.iter().map(ImageInfo::to_human).collect::<Vec<_>>().join("\n"),
-        OutputFormat::Json if arguments.chain => Json::List(chain.iter().map(ImageInfo::to_json).collect()).pretty(),
-        OutputFormat::Json => chain.iter().map(|info| info.to_json().pretty()).collect(),
+        OutputFormat::Human => chain.iter().map(|seen| seen.info.to_human()).collect::<Vec<_>>().join("\n"),
+        OutputFormat::Json if arguments.chain => Json::List(chain.iter().map(Seen::to_json).collect()).pretty(),
+        OutputFormat::Json => chain.iter().map(|seen| seen.to_json().pretty()).collect(),
     })?;
     Ok(Outcome::Success)
 }
 
+/// What was seen of an image.
+#[derive(Debug)]
+struct Seen {
+    info: ImageInfo,
+    /// With `--strict`.
+    safety: Option<Safety>,
+}
+
+impl Seen {
+    fn to_json(&self) -> Json {
+        let mut json = self.info.to_json();
+        if let (Json::Object(members), Some(safety)) = (&mut json, &self.safety) {
+            members.push(("safety", safety.to_json()));
+        }
+        json
+    }
+}
+
 /// Looks at the image and, if asked to, at those below it, one after the other.
-async fn collect(session: &Session, arguments: &Arguments) -> Result<Vec<ImageInfo>, Failure> {
+async fn collect(session: &Session, arguments: &Arguments) -> Result<Vec<Seen>, Failure> {
+    let strict = settings::strict(Strict::clone);
+    let policy = strict.policy()?;
     let mut chain = Vec::new();
-    let mut seen = HashSet::new();
+    let mut names = HashSet::new();
     let mut next = Some(arguments.shared.image.clone());
     while let Some(image) = next {
-        if !seen.insert(image.name.clone()) {
+        if !names.insert(image.name.clone()) {
             return Err(Failure::new(format!("Backing file '{}' creates an infinite loop.", image.name)));
         }
         if chain.len() == CHAIN_LEN_MAX {
             return Err(Failure::new(format!("The backing chain has more than {CHAIN_LEN_MAX} images")));
         }
-        let info = look_at(session, &image).await?;
-        next = next_in_chain(&image, &info).filter(|_| arguments.chain);
-        chain.push(info);
+        let format = image.format.as_deref();
+        let asked = strict.confined.map(|confined| Asked { name: &image.name, format, policy: &policy, confined });
+        let flags = OpenFlags::NO_BACKING | OpenFlags::NO_IO;
+        // Whoever asks for the chain asks to follow it; a policy still decides about what the images name.
+        let opened = match chain.is_empty() {
+            true => session.open_image(&image, flags).await,
+            false => session.open_backing(&image, flags).await,
+        };
+        let node = match (opened, asked) {
+            (Ok(node), _) => node,
+            (Err(failure), Some(asked)) if chain.is_empty() && arguments.shared.output == OutputFormat::Json => {
+                tell_safety(session, asked, &image).await?;
+                return Err(failure);
+            }
+            (Err(failure), _) => return Err(failure),
+        };
+        let seen = look_at(&image, &node, asked).await?;
+        next = next_in_chain(&image, &seen.info).filter(|_| arguments.chain);
+        chain.push(seen);
     }
     Ok(chain)
 }
 
-async fn look_at(session: &Session, image: &ImageArg) -> Result<ImageInfo, Failure> {
-    let node = session.open_image(image, OpenFlags::NO_BACKING | OpenFlags::NO_IO).await?;
-    let info = ImageInfo::gather(&node).await;
+/// Prints what can be told of an image that cannot be opened: programs that judge images want to know why.
+async fn tell_safety(session: &Session, asked: Asked<'_>, image: &ImageArg) -> Result<(), Failure> {
+    if image.image_opts {
+        return Ok(());
+    }
+    let flags = OpenFlags::FORCE_SHARE;
+    // What is not there, or not allowed, is told by the failure itself.
+    let Ok(storage) = session.context().open_protocol(&image.name, Options::new(), flags).await else { return Ok(()) };
+    let safety = Safety::of_storage(asked, None, &storage).await;
+    // Nothing was written, so that closing cannot lose anything.
+    drop(storage.close().await);
+    let Ok(safety) = safety else { return Ok(()) };
+    let members = vec![("filename", Json::text(&image.name)), ("safety", safety.to_json())];
+    messages::print(&Json::Object(members).pretty())
+}
+
+async fn look_at(image: &ImageArg, node: &Node, asked: Option<Asked<'_>>) -> Result<Seen, Failure> {
+    let seen = async {
+        let safety = match asked {
+            Some(asked) => Some(Safety::of_image(asked, node).await?),
+            None => None,
+        };
+        Ok(Seen { info: ImageInfo::gather(node).await?, safety })
+    };
+    let seen = seen.await;
     let closed = node.close().await;
-    let info = info.map_err(|error| Failure::block(format!("Could not read '{}'", image.name), &error))?;
+    let seen = seen.map_err(|error: BlockError| Failure::block(format!("Could not read '{}'", image.name), &error))?;
     closed.map_err(|error| Failure::block(format!("Could not close '{}'", image.name), &error))?;
-    Ok(info)
+    Ok(seen)
 }
 
 /// The backing file as an image to open. Whatever the image names is a plain name, never a list of options.

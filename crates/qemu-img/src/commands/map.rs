@@ -22,6 +22,7 @@ use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::human::escape;
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -83,6 +84,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).reads(&arguments.shared.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.shared.objects);
     session.block_on(async {
         let node = session.open_image(&arguments.shared.image, OpenFlags::empty()).await?;

@@ -21,6 +21,7 @@ use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::json::Json;
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -117,6 +118,7 @@ fn parse_snapshot(text: &str) -> Result<SnapshotSelector, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).reads_all(&arguments.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(async {
         let source = match &arguments.image {

@@ -24,6 +24,7 @@ use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// Bytes that are compared at once.
 const STEP: u64 = 2 * MIB;
@@ -122,6 +123,9 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    let image = &arguments.shared.image;
+    let needs = Needs::of(COMMAND.name).writes(image);
+    arguments.backing.iter().fold(needs, |needs, name| needs.reads_backing(&image.name, name)).confine()?;
     let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     session.block_on(rebase(&session, &arguments))
 }

@@ -18,6 +18,7 @@ use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -126,6 +127,7 @@ fn parse_target(text: &str) -> Result<Target, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).writes(&arguments.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(resize(&session, &arguments))
 }

@@ -20,6 +20,7 @@ use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::image_info::snapshot_list;
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -99,6 +100,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).reads_or_writes(arguments.action == Action::List, &arguments.image).confine()?;
     let session = Session::new()?.with_objects(&arguments.objects);
     session.block_on(act(&session, &arguments))
 }

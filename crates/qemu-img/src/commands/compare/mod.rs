@@ -24,6 +24,7 @@ use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::output::progress::Progress;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// The command.
 pub(crate) const COMMAND: Command = Command {
@@ -104,6 +105,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    Needs::of(COMMAND.name).reads_all(&arguments.images).confine()?;
     let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
     session.block_on(async {
         let signals = session.signals().clone();

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl Replacement {
         if let Ok(before) = fs::metadata(&self.target) {
             file.set_permissions(before.permissions())?;
             // Only the superuser gives files away; for others the image stays theirs, as any file that they make.
-            drop(chown(&self.temporary, Some(before.uid()), Some(before.gid())));
+            drop(fchown(&file, Some(before.uid()), Some(before.gid())));
         }
         file.sync_all()?;
         fs::rename(&self.temporary, &self.target)?;

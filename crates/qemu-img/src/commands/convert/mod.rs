@@ -63,6 +63,7 @@ use crate::output::progress::Progress;
 use crate::rate::RateLimit;
 use crate::session::Session;
 use crate::signals::Signals;
+use crate::strict::Needs;
 
 /// What the tasks read and write at once, in bytes, where nothing asks for more.
 ///
@@ -90,14 +91,30 @@ pub(crate) const COMMAND: Command = Command {
     run,
 };
 
+/// The files that a conversion opens and creates.
+fn needs(arguments: &Arguments) -> Needs {
+    let Arguments { sources, source, target, output, .. } = arguments;
+    let image = |name: &String, image_opts| ImageArg { name: name.clone(), image_opts, ..ImageArg::default() };
+    let sources: Vec<_> = sources.iter().map(|name| image(name, source.image_opts)).collect();
+    let needs = Needs::of(COMMAND.name).reads_all(&sources);
+    let needs = output.backing.iter().fold(needs, |needs, name| needs.reads_backing(target, name));
+    match (output.create, output.atomic) {
+        (false, _) => needs.writes(&image(target, output.image_opts)),
+        (true, false) => needs.creates(target, &output.options),
+        (true, true) => needs.replaces(target, &output.options),
+    }
+}
+
 fn run(words: Vec<String>) -> CommandResult {
     match Request::parse(words)? {
         Request::Help => print(&COMMAND.help()),
         Request::OptionHelp { format, filename } => {
+            Needs::of(COMMAND.name).confine()?;
             let session = Session::new()?;
             print(&option_help(&session, &format, filename.as_deref())?)
         }
         Request::Convert(arguments) => {
+            needs(&arguments).confine()?;
             let session = Session::catching_signals()?.with_objects(&arguments.objects);
             let checksum = arguments.checksum.map(|kind| Checksum::new(kind, session.services().cpu.clone()));
             session.block_on(convert_with_progress(&session, &arguments, checksum.as_ref()))?;

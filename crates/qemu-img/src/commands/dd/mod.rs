@@ -28,7 +28,7 @@ use self::ends::{Input, Output};
 use self::operands::{Operands, Plan};
 use super::Command;
 use super::convert::target::{CreatedFile, files_of, is_stored_in, local_path};
-use crate::cli::common::ImageArg;
+use crate::cli::common::{ImageArg, OptionList};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
 use crate::cli::program;
@@ -37,6 +37,7 @@ use crate::cli::snapshot::SnapshotArg;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
+use crate::strict::Needs;
 
 /// Bytes that are copied at once, whatever the size of a block is: only where the copy begins and ends depends on that.
 const STEP: u64 = MIB;
@@ -115,8 +116,21 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     Ok(Some(Arguments { shared, output_format, create, snapshot, operands }))
 }
 
+/// The files that are copied from and to; pipes are open already.
+fn needs(arguments: &Arguments) -> Needs {
+    let Operands { input, output, .. } = &arguments.operands;
+    let needs = Needs::of(COMMAND.name);
+    let needs = if input.is_some() { needs.reads(&arguments.shared.image) } else { needs };
+    match output {
+        Some(name) if arguments.create => needs.creates(name, &OptionList::default()),
+        Some(name) => needs.writes(&ImageArg { name: name.clone(), ..ImageArg::default() }),
+        None => needs,
+    }
+}
+
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
+    needs(&arguments).confine()?;
     let session = Session::catching_signals()?.with_objects(&arguments.shared.objects);
     session.block_on(async {
         let input = open_input(&session, &arguments).await?;
