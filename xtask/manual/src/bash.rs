@@ -8,6 +8,8 @@ use crate::words::{Values, spellings, values};
 pub(crate) fn script(commands: &[CommandDoc], options: &[OptionDoc]) -> String {
     let names: Vec<&str> = commands.iter().map(|command| command.name).collect();
     let own: Vec<String> = options.iter().flat_map(spellings).collect();
+    let with_value = options.iter().filter(|option| option.value.is_some()).flat_map(spellings);
+    let with_value = with_value.collect::<Vec<_>>().join(" | ");
     let mut cases = String::new();
     for command in commands {
         cases.push_str(&format!("        {})\n{}            ;;\n", command.name, case(command)));
@@ -19,10 +21,14 @@ _qemu_img() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= options= i
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
-        if [[ ${{COMP_WORDS[i]}} != -* ]]; then
-            command=${{COMP_WORDS[i]}}
-            break
-        fi
+        case ${{COMP_WORDS[i]}} in
+            {with_value}) ((i++)) ;;
+            -*) ;;
+            *)
+                command=${{COMP_WORDS[i]}}
+                break
+                ;;
+        esac
     done
     case $command in
         '')
@@ -73,7 +79,8 @@ mod tests {
     fn offers(line: &str) -> Vec<String> {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("qemu-img.bash");
-        fs::write(&path, super::script(&commands(), &program_options())).expect("the script can be written");
+        let commands = crate::with_common_options(commands());
+        fs::write(&path, super::script(&commands, &program_options())).expect("the script can be written");
         let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
         let run = format!(
             "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _qemu_img; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -103,5 +110,7 @@ mod tests {
         assert_eq!(offers("qemu-img check -r l"), ["leaks"]);
         assert_eq!(offers("qemu-img convert -t write"), ["writeback", "writethrough"]);
         assert_eq!(offers("qemu-img info qemu-img.b"), ["qemu-img.bash"]);
+        assert_eq!(offers("qemu-img --strict --allow x info --out"), ["--output"]);
+        assert_eq!(offers("qemu-img map --str"), ["--strict"]);
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use qemu_img::manual::{commands, program_options};
+use qemu_img::manual::{CommandDoc, commands, common_options, program_options};
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -36,7 +36,19 @@ fn write_all(dir: &Path) -> io::Result<()> {
     let (commands, options) = (commands(), program_options());
     fs::create_dir_all(dir)?;
     fs::write(dir.join("qemu-img.1"), man::page(&commands, &options))?;
+    let commands = with_common_options(commands);
     fs::write(dir.join("qemu-img.bash"), bash::script(&commands, &options))?;
     fs::write(dir.join("_qemu-img"), zsh::script(&commands, &options))?;
     fs::write(dir.join("qemu-img.fish"), fish::script(&commands, &options))
+}
+
+/// The commands as shells should offer them: each with the options that all of them take, unless it has one of the name.
+fn with_common_options(mut commands: Vec<CommandDoc>) -> Vec<CommandDoc> {
+    for command in &mut commands {
+        let known: Vec<&str> = command.options.iter().flat_map(|option| option.long.iter().copied()).collect();
+        let is_new = |name: &&str| !known.contains(name);
+        let common = common_options().into_iter().filter(|option| option.long.iter().all(is_new));
+        command.options.extend(common.collect::<Vec<_>>());
+    }
+    commands
 }
