@@ -13,12 +13,14 @@
 //! | [`compress`] | `compress`: everything that is written is compressed |
 //! | [`copy_on_read`] | `copy-on-read`: what is read from a backing file is kept |
 //! | [`preallocate`] | `preallocate`: a file that grows gets more than it needs, until it is closed |
+//! | [`blkdebug`] | `blkdebug`: requests fail, or stop, where a test wants them to |
 //! | [`throttle`] | `throttle`: requests wait until their group's limits let them through |
 //!
 //! QEMU: block/throttle.c and others, whose `BlockDriver` says `is_filter`.
 
 #![forbid(unsafe_code)]
 
+pub mod blkdebug;
 pub mod compress;
 pub mod copy_on_read;
 pub mod driver;
@@ -34,6 +36,7 @@ use crate::compress::Compress;
 use crate::copy_on_read::CopyOnRead;
 use crate::driver::FilterDriver;
 use crate::preallocate::Preallocate;
+pub use blkdebug::BlkdebugDriver;
 pub use throttle::{ThrottleDriver, ThrottleGroups};
 
 /// The drivers of all filters that need nothing but a node below them.

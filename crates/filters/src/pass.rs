@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use qemu_block::aio::CopySource;
 use qemu_block::compressed::CompressedRun;
+use qemu_block::debug::DebugOps;
 use qemu_block::driver::{BlockOps, FileIdentity, IoFuture, OpenRequest};
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps};
@@ -82,6 +83,10 @@ pub trait Filter: std::fmt::Debug + Send + Sync {
 
     fn close(&self) -> IoFuture<'_, ()> {
         Box::pin(self.child().close())
+    }
+
+    fn debugging(&self) -> Option<&dyn DebugOps> {
+        None
     }
 }
 
@@ -276,6 +281,10 @@ impl<F: Filter> BlockOps for FilterNode<F> {
 
     fn amending(&self) -> Option<&dyn AmendOps> {
         None
+    }
+
+    fn debugging(&self) -> Option<&dyn DebugOps> {
+        self.filter.debugging()
     }
 
     fn close(&self) -> IoFuture<'_, ()> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use qemu_block::aio::Services;
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::io::RangeLock;
 use qemu_block::node::Node;
@@ -197,6 +198,7 @@ impl Image {
 
     /// Makes what the nodes below have durable, data before metadata.
     pub(crate) async fn flush_nodes(&self) -> Result<()> {
+        self.storage.debug_event(DebugEvent::FlushToDisk).await;
         self.data.flush_external().await?;
         self.storage.flush().await
     }

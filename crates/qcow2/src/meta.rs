@@ -3,6 +3,7 @@
 //! The lock is held while tables are looked at and changed, which may include loading or writing back a table, and never
 //! across data I/O. The lock order is: guest ranges ([`RangeLock`](qemu_block::io::RangeLock)), then this lock.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::Result;
 
 use crate::alloc::{AllocState, Releases, Shadow};
@@ -100,6 +101,7 @@ impl Meta {
 
     /// Loads the chunk of the refcount table with entry `index`; fails as [`Meta::load_l1`].
     pub(crate) async fn load_reftable(&mut self, index: usize) -> Result<()> {
+        self.storage.event(DebugEvent::ReftableLoad).await;
         let Some(loaded) = self.reftable.load(&self.storage, index).await? else { return Ok(()) };
         let blocks =
             loaded.filter_map(|i| ReftableEntry::from_raw(self.reftable.entry(i)).decode(self.geo).ok().flatten());
@@ -160,6 +162,7 @@ impl Meta {
         if !self.l2.has_room() {
             Box::pin(self.write_back()).await?;
         }
+        self.storage.event(DebugEvent::L2Load).await;
         self.l2.load(&self.storage, offset).await
     }
 
@@ -169,6 +172,7 @@ impl Meta {
             return Ok(slot);
         }
         self.make_refblock_room().await?;
+        self.storage.event(DebugEvent::RefblockLoad).await;
         self.refblocks.load(&self.storage, offset).await
     }
 

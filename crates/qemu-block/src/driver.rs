@@ -20,6 +20,7 @@ use qemu_util::buf::{IoVec, IoVecMut};
 
 use crate::aio::CopySource;
 use crate::compressed::CompressedRun;
+use crate::debug::DebugOps;
 use crate::error::Result;
 use crate::manage::{AmendOps, BitmapOps, Measurement, SnapshotOps};
 use crate::node::{Edge, Node};
@@ -196,6 +197,12 @@ pub trait BlockOps: fmt::Debug + Send + Sync {
 
     /// Changes of the image's own properties; none when nothing can be changed.
     fn amending(&self) -> Option<&dyn AmendOps>;
+
+    /// The listener to what the node above does. Only a driver for debugging is one; none is right for all others, also
+    /// for filters: they do not hand on what they hear, as in QEMU.
+    fn debugging(&self) -> Option<&dyn DebugOps> {
+        None
+    }
 
     /// Writes back everything, releases the locks, closes the nodes below. Later requests fail; a second close does
     /// nothing. The error of the first failing step is returned, after all steps were tried.

@@ -25,6 +25,7 @@
 //! | [`manage`] | what else can be done to an image: snapshots, bitmaps, amending, measuring |
 //! | [`bitmap`] | dirty bitmaps in memory |
 //! | [`crypt`] | encryption of guest data and LUKS headers, for the formats that have them |
+//! | [`debug`] | points in the way of requests at which a test can look on |
 //! | [`node`] | the graph |
 //! | [`io`] | the requests, between a node's user and its driver |
 //! | [`registry`] | drivers by name, probing, opening and creating |
@@ -67,6 +68,7 @@ pub mod backend;
 pub mod bitmap;
 pub mod compressed;
 pub mod crypt;
+pub mod debug;
 pub mod driver;
 pub mod error;
 pub mod file;

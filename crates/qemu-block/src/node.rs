@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use qemu_util::primitive::atomic::{AtomicBool, Ordering};
 
+use crate::debug::{DebugEvent, DebugOps};
 use crate::driver::{BlockDriver, BlockOps, DriverKind, FileIdentity};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::io::RangeLock;
@@ -46,6 +47,10 @@ pub struct Node {
     /// Set for images that were taken for raw because nothing else fitted: what must not appear in their first sector.
     guard: Option<ProbeGuard>,
     closed: AtomicBool,
+    /// Whether the driver listens to debug events.
+    listens: bool,
+    /// The node that stores the image, if its driver listens to debug events.
+    listener: Option<Arc<Node>>,
     /// Held shared by writes and exclusively by read-modify-write cycles, over the range they touch.
     pub(crate) writes: RangeLock,
 }
@@ -65,7 +70,10 @@ impl Node {
         guard: Option<ProbeGuard>,
     ) -> Arc<Self> {
         let closed = AtomicBool::new(false);
-        Arc::new(Self { driver, ops, filename, flags, guard, closed, writes: RangeLock::new() })
+        let listens = ops.debugging().is_some();
+        let storage = ops.children().into_iter().find(|edge| edge.role == ChildRole::Storage);
+        let listener = storage.map(|edge| edge.node).filter(|node| node.listens);
+        Arc::new(Self { driver, ops, filename, flags, guard, closed, listens, listener, writes: RangeLock::new() })
     }
 
     /// The driver that opened it.
@@ -210,6 +218,26 @@ impl Node {
     /// Changes of its own properties, if the format has any that can be changed.
     pub fn amending(&self) -> Option<&dyn AmendOps> {
         self.ops.amending()
+    }
+
+    /// The listener to debug events, if the driver is one.
+    pub fn debugging(&self) -> Option<&dyn DebugOps> {
+        if self.listens { self.ops.debugging() } else { None }
+    }
+
+    /// Tells the driver that a request has come to this point, at which it may be stopped. Costs a look at a flag where
+    /// nobody listens.
+    pub async fn debug_event(&self, event: DebugEvent) {
+        if let Some(listener) = self.debugging() {
+            listener.event(event).await;
+        }
+    }
+
+    /// As [`Node::debug_event`], for the node that stores this one's image.
+    pub(crate) async fn debug_event_below(&self, event: DebugEvent) {
+        if let Some(listener) = &self.listener {
+            listener.debug_event(event).await;
+        }
     }
 
     /// Writes everything back and closes the node and those below it. A second call does nothing.

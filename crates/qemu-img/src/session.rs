@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::time::Duration;
 
-use filters::{ThrottleDriver, ThrottleGroups};
+use filters::{BlkdebugDriver, ThrottleDriver, ThrottleGroups};
 use qemu_block::aio::Services;
 use qemu_block::driver::BlockDriver;
 use qemu_block::node::Node;
@@ -78,6 +78,7 @@ impl Session {
         nbd::NbdDriver::register(&mut registry);
         registry.register(Arc::new(luks::LuksDriver));
         filters::plain_drivers().into_iter().for_each(|driver| registry.register(driver));
+        registry.register(Arc::new(BlkdebugDriver));
         let throttle_groups = ThrottleGroups::default();
         registry.register(Arc::new(ThrottleDriver::new(throttle_groups.clone())));
         FURTHER_DRIVERS.with_borrow(|drivers| drivers.iter().for_each(|driver| registry.register(Arc::clone(driver))));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use qemu_block::aio::CopySource;
 use qemu_block::compressed::CompressedRun;
+use qemu_block::debug::DebugEvent;
 use qemu_block::driver::{BlockOps, FileIdentity, IoFuture};
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::{ChildRole, Edge, Node};
@@ -36,6 +37,7 @@ impl RawImage {
     async fn read_shifted(&self, offset: u64, mut buf: IoVecMut) -> Result<IoVecMut> {
         let range = self.window.to_storage(offset, len_u64(buf.len()))?;
         let stored = self.stored(range.start, range.end - range.start);
+        self.storage.debug_event(DebugEvent::ReadAio).await;
         if stored == range.end - range.start {
             return self.storage.read(range.start, buf).await;
         }
@@ -135,6 +137,7 @@ impl BlockOps for RawImage {
     fn write(&self, offset: u64, data: IoVec, flags: WriteFlags) -> IoFuture<'_, ()> {
         Box::pin(async move {
             let range = self.window.to_storage(offset, len_u64(data.len()))?;
+            self.storage.debug_event(DebugEvent::WriteAio).await;
             self.storage.write(range.start, data, flags).await
         })
     }
@@ -151,7 +154,10 @@ impl BlockOps for RawImage {
     }
 
     fn flush(&self) -> IoFuture<'_, ()> {
-        Box::pin(self.storage.flush())
+        Box::pin(async move {
+            self.storage.debug_event(DebugEvent::FlushToDisk).await;
+            self.storage.flush().await
+        })
     }
 
     fn block_status(&self, offset: u64, len: u64) -> IoFuture<'_, BlockStatus> {

@@ -1,5 +1,6 @@
 //! Space for compressed clusters, which are packed byte by byte. QEMU: `qcow2_alloc_bytes`.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::Result;
 
 use crate::meta::Meta;
@@ -11,6 +12,7 @@ impl Meta {
     /// Reserves `len` bytes, at most a cluster, right behind the previous compressed cluster if that is possible. Each
     /// cluster that they touch has one reference more.
     pub(crate) async fn allocate_bytes(&mut self, len: u64) -> Result<HostOffset> {
+        self.storage.event(DebugEvent::ClusterAllocBytes).await;
         if let Some(at) = self.extend_partial(len).await? {
             return Ok(at);
         }

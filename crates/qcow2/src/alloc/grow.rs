@@ -5,6 +5,7 @@
 //! longer than what one block counts, all lie at the start of the first one's range. A new refcount table takes the first
 //! clusters that the old one cannot count, followed by the blocks that count it.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_util::buf::IoBuf;
 
@@ -42,6 +43,7 @@ impl Growth {
 impl Meta {
     /// Makes the refcount block that counts `cluster`, or a larger refcount table if there is no entry for it.
     pub(super) async fn add_refblock(&mut self, cluster: HostCluster) -> Result<()> {
+        self.storage.event(DebugEvent::RefblockAlloc).await;
         let index = self.geo.refcount_position(cluster).table_index;
         if index >= self.reftable.n_entries() {
             return self.grow_reftable(index).await;
@@ -78,6 +80,7 @@ impl Meta {
         for i in 0..blocks.count.get() {
             let at = HostCluster::new(blocks.start.get() + i);
             let offset = self.geo.host_start(at);
+            self.storage.event(DebugEvent::RefblockAllocWrite).await;
             self.zero_table_cluster(at, fresh, Region::RefcountBlock).await?;
             self.regions.add_table(offset, Region::RefcountBlock)?;
             let entry = ReftableEntry::block(offset).raw();
@@ -220,7 +223,9 @@ impl Meta {
     async fn write_new_reftable(&mut self, growth: &Growth) -> Result<()> {
         self.set_refcounts(growth.run(), 1).await?;
         let storage = self.storage.clone();
+        storage.event(DebugEvent::RefblockAllocWriteBlocks).await;
         self.refblocks.write_dirty(&storage).await?;
+        storage.event(DebugEvent::RefblockAllocWriteTable).await;
         self.reftable.write_dirty(&storage).await?;
         storage.flush().await
     }

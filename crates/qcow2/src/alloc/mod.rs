@@ -25,6 +25,7 @@ mod release;
 mod shadow;
 mod width;
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 
@@ -123,6 +124,7 @@ impl Meta {
     /// a cluster that counts as free, or overlaps other metadata; else those of metadata I/O.
     pub(crate) async fn allocate(&mut self, wanted: ClusterCount) -> Result<Reserved> {
         self.know_metadata().await?;
+        self.storage.event(DebugEvent::ClusterAlloc).await;
         let run = self.pick_free(wanted).await?;
         self.reserve(run).await
     }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::Result;
 
 use crate::meta::Meta;
@@ -113,6 +114,7 @@ impl Meta {
     }
 
     async fn drop_references(&mut self, run: Run, freed: &mut Vec<Run>) -> Result<()> {
+        self.storage.event(DebugEvent::ClusterFree).await;
         let mut at = run.start;
         while at < run.end() {
             if self.decrement(at).await? == 0 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, Result};
 use qemu_block::node::Node;
 use qemu_block::types::{OpenFlags, WriteFlags, ZeroFlags};
@@ -30,6 +31,11 @@ impl MetaFile {
 
     pub(crate) fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Tells a listener below that work on metadata has come to this point.
+    pub(crate) async fn event(&self, event: DebugEvent) {
+        self.node.debug_event(event).await;
     }
 
     /// Length in bytes.

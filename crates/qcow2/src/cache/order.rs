@@ -25,6 +25,7 @@
 //! durable; what is dropped while the flush is under way comes after the mark and waits for the next one. Until
 //! step 6 the counts stay, so nobody can be given those clusters, whether the flush succeeds, fails or is given up.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::Result;
 
 use crate::alloc::Mark;
@@ -45,10 +46,12 @@ impl Meta {
         }
         if self.l2.is_dirty() || self.l1.is_dirty() {
             storage.flush().await?;
+            storage.event(DebugEvent::L2Update).await;
             self.l2.write_dirty(&storage).await?;
         }
         if self.l1.is_dirty() {
             storage.flush().await?;
+            storage.event(DebugEvent::L1Update).await;
             self.l1.write_dirty(&storage).await?;
         }
         Ok(())
@@ -57,9 +60,13 @@ impl Meta {
     /// Steps 1 and 2.
     async fn write_refcounts(&mut self) -> Result<()> {
         let storage = self.storage.clone();
-        self.refblocks.write_dirty(&storage).await?;
+        if self.refblocks.is_dirty() {
+            storage.event(DebugEvent::RefblockUpdatePart).await;
+            self.refblocks.write_dirty(&storage).await?;
+        }
         if self.reftable.is_dirty() {
             storage.flush().await?;
+            storage.event(DebugEvent::RefblockAllocHookup).await;
             self.reftable.write_dirty(&storage).await?;
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use futures_util::future::{join_all, try_join_all};
 use qemu_block::compressed::{CompressedCluster, CompressedRun};
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::io::RangeMode;
 use qemu_block::types::ZeroFlags;
@@ -48,6 +49,7 @@ impl Image {
         }
         let len = usize::try_from(end - start).expect("bounded when the extents were gathered");
         let input = self.services.buffers.take(len);
+        self.data.event(DebugEvent::ReadCompressed).await;
         let input = self.data.read_compressed(first.host, input.into()).await?;
         let input =
             input.into_single().map_err(|_| BlockError::new(ErrorKind::Io, "qcow2: a buffer came back in pieces"))?;
@@ -181,6 +183,7 @@ impl Image {
                 Err(error) => return Err(self.note_failure(&mut meta, error).await),
             }
         };
+        self.data.event(DebugEvent::WriteCompressed).await;
         let write = self.health.begin_data_write();
         let written = self.write_batch(&batch, &places).await;
         write.finish();

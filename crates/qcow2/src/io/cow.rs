@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use futures_util::future::join;
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::Result;
 use qemu_util::buf::{IoBuf, IoVec};
 
@@ -112,6 +113,7 @@ impl Image {
             return Ok(());
         }
         let n = EXTEND_BYTES.min(len);
+        self.data.event(DebugEvent::CowWrite).await;
         self.data.write(place.plus(len - n), self.zero_vec(n)).await
     }
 
@@ -140,6 +142,7 @@ impl Image {
         }
         let visible = usize::try_from(visible_end - range.start).expect("at most a cluster");
         let buf: IoBuf = self.services.buffers.take(visible);
+        self.data.event(DebugEvent::CowRead).await;
         let mut old = self.read_mapped(range.start, buf.into()).await?.freeze();
         old.append(self.zero_vec(range.end - visible_end));
         Ok(Padding::Old(old))

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use qemu_block::aio::CopySource;
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::node::Node;
 use qemu_block::types::{OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
@@ -198,8 +199,16 @@ impl DataStore {
         Ok(())
     }
 
+    /// Tells a listener below that a request has come to this point.
+    pub(crate) async fn event(&self, event: DebugEvent) {
+        if let Some(node) = &self.node {
+            node.debug_event(event).await;
+        }
+    }
+
     /// Fills `buf` with the data at `place`.
     pub(crate) async fn read(&self, place: Place, buf: IoVecMut) -> Result<IoVecMut> {
+        self.node()?.debug_event(DebugEvent::ReadAio).await;
         let Some(crypt) = self.crypt()? else {
             self.check_inside(place, buf.len() as u64)?;
             return self.node()?.read(place.host.get(), buf).await;
@@ -223,6 +232,7 @@ impl DataStore {
             None => data,
             Some(crypt) => crypt.encrypt(place, &data).await?,
         };
+        self.node()?.debug_event(DebugEvent::WriteAio).await;
         self.node()?.write(place.host.get(), data, WriteFlags::empty()).await
     }
 

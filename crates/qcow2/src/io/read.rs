@@ -1,6 +1,7 @@
 //! Reading.
 
 use futures_util::future::try_join_all;
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{Result, shown};
 use qemu_util::buf::IoVecMut;
 
@@ -123,6 +124,7 @@ impl Image {
         let mut tail = buf.split_off(usize::try_from(there).expect("part of a buffer"));
         tail.fill_zero();
         if !buf.is_empty() {
+            self.data.event(DebugEvent::ReadBackingAio).await;
             let read = backing.read(offset, buf).await;
             buf = read.map_err(|error| {
                 error.context(format!("Could not read backing file '{}'", shown(backing.filename())))

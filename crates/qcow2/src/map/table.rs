@@ -1,5 +1,6 @@
 //! L2 tables: finding the one for a guest cluster, making it, and copying one that a snapshot shares.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 
 use crate::alloc::overlap_error;
@@ -77,6 +78,7 @@ impl Meta {
             return Err(BlockError::new(ErrorKind::BadRequest, "qcow2: the request lies past the end of the L1 table"));
         }
         let reserved = self.allocate(ClusterCount::ONE).await?;
+        self.storage.event(DebugEvent::L2AllocWrite).await;
         if let Err(error) = self.zero_table_cluster(reserved.run.start, reserved.fresh, Region::L2Table).await {
             self.unreserve(reserved.run).await?;
             return Err(error);
@@ -94,9 +96,11 @@ impl Meta {
             let text = format!("qcow2: the L2 table at offset {:#x} lies past the end of the image file", shared.get());
             return Err(BlockError::new(ErrorKind::Truncated, text));
         }
+        self.storage.event(DebugEvent::L2AllocCowRead).await;
         let entries = self.storage.read_bytes(shared.get(), self.geo.cluster_len()).await?;
         let reserved = self.allocate(ClusterCount::ONE).await?;
         let offset = self.geo.host_start(reserved.run.start);
+        self.storage.event(DebugEvent::L2AllocWrite).await;
         if let Err(error) = self.storage.write(offset.get(), entries).await {
             self.unreserve(reserved.run).await?;
             return Err(error);

@@ -1,5 +1,6 @@
 //! Flushes. QEMU: `bdrv_co_flush` (block/io.c).
 
+use crate::debug::DebugEvent;
 use crate::error::Result;
 use crate::node::Node;
 
@@ -15,6 +16,7 @@ impl Node {
         if self.is_read_only() {
             return Ok(());
         }
+        self.debug_event_below(DebugEvent::FlushToOs).await;
         self.ops().flush().await
     }
 }

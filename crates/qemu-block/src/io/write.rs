@@ -7,6 +7,7 @@ use qemu_util::buf::{IoBuf, IoVec};
 use super::align::{buffer, memory_fits_write, piece_end, widen};
 use super::range_lock::{RangeGuard, RangeMode};
 use super::request::{len_u64, len_usize};
+use crate::debug::DebugEvent;
 use crate::error::Result;
 use crate::node::Node;
 use crate::registry::PROBE_LEN;
@@ -81,12 +82,16 @@ impl Node {
         let align = u64::from(limits.request_alignment.max(1));
         let mut padded = IoVec::default();
         if wide.start < range.start {
+            self.debug_event(DebugEvent::PwritevRmwHead).await;
             let block = self.read_block(wide.start, align).await?;
+            self.debug_event(DebugEvent::PwritevRmwAfterHead).await;
             padded.push(block.freeze().slice(0..len_usize(range.start - wide.start)));
         }
         padded.append(data);
         if range.end < wide.end {
+            self.debug_event(DebugEvent::PwritevRmwTail).await;
             let block = self.read_block(wide.end - align, align).await?;
+            self.debug_event(DebugEvent::PwritevRmwAfterTail).await;
             padded.push(block.freeze().slice(len_usize(align - (wide.end - range.end))..len_usize(align)));
         }
         let len_before = self.len();
@@ -100,12 +105,17 @@ impl Node {
     }
 
     async fn write_aligned(&self, offset: u64, data: IoVec, flags: WriteFlags, limits: &BlockLimits) -> Result<()> {
-        if memory_fits_write(&data, limits) {
-            return self.ops().write(offset, data, flags).await;
-        }
-        let mut bounce = buffer(data.len());
-        data.copy_out(0, &mut bounce);
-        self.ops().write(offset, bounce.into(), flags).await
+        let data = if memory_fits_write(&data, limits) {
+            data
+        } else {
+            let mut bounce = buffer(data.len());
+            data.copy_out(0, &mut bounce);
+            bounce.into()
+        };
+        self.debug_event(DebugEvent::Pwritev).await;
+        let written = self.ops().write(offset, data, flags).await;
+        self.debug_event(DebugEvent::PwritevDone).await;
+        written
     }
 
     /// One aligned block as it is now; zeros where the device has none yet.

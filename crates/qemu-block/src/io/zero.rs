@@ -8,6 +8,7 @@ use qemu_util::buf::{IoBuf, IoBytes, IoVec};
 use super::align::narrow;
 use super::range_lock::RangeMode;
 use super::request::{len_u64, len_usize};
+use crate::debug::DebugEvent;
 use crate::error::{ErrorKind, Result};
 use crate::node::Node;
 use crate::types::{OpenFlags, WriteFlags, ZeroFlags};
@@ -72,7 +73,10 @@ impl Node {
             flags.remove(ZeroFlags::MAY_UNMAP);
         }
         let _shared = self.writes.lock(range.clone(), RangeMode::Shared).await;
-        self.ops().write_zeroes(range.start, range.end - range.start, flags).await
+        self.debug_event(DebugEvent::PwritevZero).await;
+        let zeroed = self.ops().write_zeroes(range.start, range.end - range.start, flags).await;
+        self.debug_event(DebugEvent::PwritevDone).await;
+        zeroed
     }
 
     async fn write_zero_buffers(&self, range: Range<u64>) -> Result<()> {

@@ -34,6 +34,7 @@ use crate::file::{FileDriver, HostDeviceDriver};
 use crate::null::NullDriver;
 
 pub use allow::{AllowList, absolute_path};
+use names::NAMED_FILTER;
 pub use names::{path_has_protocol, resolve_backing_name};
 pub use open::OpenContext;
 pub use policy::{OpenPolicy, Origin, Reference, Target};
@@ -81,7 +82,8 @@ impl Registry {
     /// The protocol driver of that name, or the one that names with this prefix belong to.
     fn protocol(&self, name: &str) -> Option<Arc<dyn BlockDriver>> {
         let by_scheme = self.schemes.iter().find(|(scheme, _)| *scheme == name).map(|(_, driver)| *driver);
-        self.driver(by_scheme.unwrap_or(name)).filter(|driver| driver.kind() == DriverKind::Protocol)
+        let answers = |driver: &Arc<dyn BlockDriver>| driver.kind() == DriverKind::Protocol || name == NAMED_FILTER;
+        self.driver(by_scheme.unwrap_or(name)).filter(answers)
     }
 
     /// All drivers in the order in which they were added.

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::error::{BlockError, ErrorKind, Result};
+
 /// The protocol part of a name, if it has one: what stands before the first colon, unless a slash comes first.
 ///
 /// A file whose name has a colon is therefore written `./a:b` or `file:a:b`.
@@ -28,6 +30,25 @@ pub(super) fn strip_protocol<'a>(filename: &'a str, protocol: &str) -> Cow<'a, s
         Some(path) => Cow::Borrowed(path),
         None => Cow::Borrowed(filename),
     }
+}
+
+/// The one filter that file names can ask for: `blkdebug:CONFIG:IMAGE`.
+pub(super) const NAMED_FILTER: &str = "blkdebug";
+
+/// The configuration, if there is one, and the image of a name that begins with [`NAMED_FILTER`]; none for other names.
+///
+/// # Errors
+/// There is no image in it.
+pub(super) fn split_filter_name(filename: &str) -> Result<Option<(Option<&str>, &str)>> {
+    if protocol_of(filename) != Some(NAMED_FILTER) {
+        return Ok(None);
+    }
+    let rest = filename.get(NAMED_FILTER.len() + 1..).unwrap_or_default();
+    let Some((config, image)) = rest.split_once(':') else {
+        let message = format!("{NAMED_FILTER} requires both config file and image path");
+        return Err(BlockError::new(ErrorKind::InvalidArgument, message));
+    };
+    Ok(Some((Some(config).filter(|config| !config.is_empty()), image)))
 }
 
 /// What the backing file `name` in the image `overlay_filename` refers to.

@@ -7,7 +7,7 @@ use qemu_crypto::secret::SecretStore;
 
 use super::common::{effective_shared, take_common};
 use super::full_name::{NodeName, plain_name};
-use super::names::{protocol_of, strip_protocol};
+use super::names::{protocol_of, split_filter_name, strip_protocol};
 use super::nursery::{Nursery, NurseryRef};
 use super::policy::{OpenPolicy, Origin, Reference, Target};
 use super::probe::{PROBE_LEN, ProbeGuard};
@@ -306,7 +306,13 @@ impl OpenContext {
             Some(name) => self.find_driver(&name)?,
             None => self.storage_driver(plan.filename.as_deref(), &options)?,
         };
-        let filename = plan.filename.clone();
+        let mut filename = plan.filename.clone();
+        if let Some((config, image)) = filename.as_deref().map(split_filter_name).transpose()?.flatten() {
+            if let Some(config) = config {
+                options.set("config", config);
+            }
+            filename = Some(image.to_owned());
+        }
         let flags = take_common(&mut options, plan.flags.for_storage())?;
         let name = Some(driver.name().to_owned());
         // The lock follows when the format is known and has said what it needs.

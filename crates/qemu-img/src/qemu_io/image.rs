@@ -11,6 +11,7 @@ use qemu_block::options::Options;
 use qemu_block::registry::OpenSpec;
 use qemu_block::types::{CacheMode, OpenFlags, Perm};
 
+use super::overlay::Overlay;
 use super::shell::{Done, Failed, Shell};
 use crate::cli::common::permissions;
 use crate::output::messages;
@@ -39,6 +40,8 @@ pub(super) struct Image {
     recipe: Recipe,
     backend: Arc<BlockBackend>,
     perm: Perm,
+    /// Where the changes go, if not into the image; the file goes with this value.
+    _overlay: Option<Overlay>,
 }
 
 impl Recipe {
@@ -89,20 +92,26 @@ impl Recipe {
     /// Those of the block layer; options that contradict each other.
     pub(super) async fn open(self, session: &Session) -> Result<Image> {
         self.check()?;
-        let perm = permissions(self.flags).0;
-        let spec = OpenSpec {
-            filename: self.filename.clone(),
-            driver: None,
-            options: self.options.clone(),
-            flags: self.flags,
-            perm,
-            shared: Perm::all(),
-        };
+        let overlay = if self.snapshot { Some(Overlay::new(&self, session).await?) } else { None };
+        let spec = overlay.as_ref().map_or_else(|| self.spec(), |overlay| overlay.spec(&self));
+        let perm = spec.perm;
         let node = session.context().open(spec).await?;
         if node.is_probed_raw() && !node.is_read_only() {
             messages::warn_probed_raw(node.filename());
         }
-        Ok(Image { recipe: self, backend: Arc::new(BlockBackend::new(node)), perm })
+        Ok(Image { recipe: self, backend: Arc::new(BlockBackend::new(node)), perm, _overlay: overlay })
+    }
+
+    /// The image itself.
+    pub(super) fn spec(&self) -> OpenSpec {
+        OpenSpec {
+            filename: self.filename.clone(),
+            driver: None,
+            options: self.options.clone(),
+            flags: self.flags,
+            perm: permissions(self.flags).0,
+            shared: Perm::all(),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -208,7 +217,7 @@ impl Shell {
     /// # Errors
     /// It cannot be opened so.
     pub(super) fn reopen(&mut self, change: impl FnOnce(&mut Recipe)) -> Done {
-        self.drain();
+        self.finish();
         let Some(before) = self.image.as_ref().map(|image| image.recipe().clone()) else { return Err(Failed) };
         let mut wanted = before.clone();
         change(&mut wanted);

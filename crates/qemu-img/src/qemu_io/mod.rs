@@ -16,7 +16,7 @@
 //! | `shell` | what commands share; requests that run in the background |
 //! | `command` | the table of commands: names, arguments, help |
 //! | `letters`, `number` | words of a command: options, sizes, pattern bytes |
-//! | `image` | opening, reopening and closing the image |
+//! | `image`, `overlay` | opening, reopening and closing the image; a temporary file for its changes |
 //! | `buffer`, `report`, `output` | data in memory; lines about requests; when they leave the process |
 //! | `commands` | the commands themselves |
 //!
@@ -32,6 +32,7 @@ mod image;
 mod letters;
 mod number;
 mod output;
+mod overlay;
 mod program;
 mod report;
 mod shell;

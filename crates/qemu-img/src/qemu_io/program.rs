@@ -139,7 +139,7 @@ fn run(arguments: Vec<OsString>) -> Result<(), Early> {
     let session = Session::new()?.with_objects(&arguments.objects);
     let mut shell = Shell::new(session, arguments.settings);
     let result = serve(&mut shell, arguments);
-    shell.drain();
+    shell.finish();
     let closed = shell.close();
     shell.out.flush();
     result.and(closed).map_err(|Failed| Early::Failed)

@@ -16,7 +16,7 @@ use qemu_block::types::Perm;
 
 use super::buffer::Placement;
 use super::command::{Call, Command, Needs};
-use super::commands;
+use super::commands::{self, Reader, listener};
 use super::image::Image;
 use super::output::Output;
 use crate::output::messages;
@@ -111,6 +111,16 @@ impl Shell {
         self.image.as_ref().map(Image::backend).ok_or(Failed)
     }
 
+    /// The means to read from the open image.
+    ///
+    /// # Errors
+    /// As [`Shell::backend`].
+    pub(super) fn reader(&self) -> Result<Reader, Failed> {
+        let image = self.image.as_ref().ok_or(Failed)?;
+        let copy_on_read = image.recipe().copy_on_read;
+        Ok(Reader { backend: image.backend(), placement: self.settings.placement, copy_on_read })
+    }
+
     /// Prints a complaint to standard output, where this program has most of them.
     pub(super) fn refuse(&mut self, complaint: impl AsRef<str>) -> Failed {
         self.out.line(complaint.as_ref());
@@ -136,6 +146,11 @@ impl Shell {
     /// Starts a request in the background. It gets as far as it can without waiting.
     pub(super) fn start(&mut self, request: impl Future<Output = String> + Send + 'static) {
         self.requests.push(Box::pin(request));
+        self.advance();
+    }
+
+    /// Lets the requests in the background get as far as they can without waiting; their reports come later.
+    pub(super) fn advance(&mut self) {
         let Self { session, requests, unreported, .. } = self;
         session.block_on(poll_fn(|cx| {
             while let Poll::Ready(Some(text)) = requests.poll_next_unpin(cx) {
@@ -143,24 +158,65 @@ impl Shell {
             }
             Poll::Ready(())
         }));
+        tell_notices(self.image.as_ref(), &mut self.out);
     }
 
     /// Runs `future` to its end, and the requests in the background meanwhile.
     pub(super) fn wait<F: Future>(&mut self, future: F) -> F::Output {
-        let Self { session, requests, unreported, out, .. } = self;
+        let Self { session, requests, unreported, out, image, .. } = self;
         let mut future = pin!(future);
         session.block_on(poll_fn(|cx| {
             report_finished(requests, unreported, out, cx);
-            future.as_mut().poll(cx)
+            let polled = future.as_mut().poll(cx);
+            tell_notices(image.as_ref(), out);
+            polled
+        }))
+    }
+
+    /// Runs the requests in the background until `condition` holds; false if all of them end and it does not.
+    pub(super) fn wait_until(&mut self, condition: impl Fn() -> bool) -> bool {
+        let Self { session, requests, unreported, out, image, .. } = self;
+        session.block_on(poll_fn(|cx| {
+            report_finished(requests, unreported, out, cx);
+            tell_notices(image.as_ref(), out);
+            match condition() {
+                false if !requests.is_empty() => Poll::Pending,
+                holds => Poll::Ready(holds),
+            }
         }))
     }
 
     /// Runs all requests in the background to their ends.
     pub(super) fn drain(&mut self) {
-        let Self { session, requests, unreported, out, .. } = self;
+        let Self { session, requests, unreported, out, image, .. } = self;
         session.block_on(poll_fn(|cx| {
             report_finished(requests, unreported, out, cx);
+            tell_notices(image.as_ref(), out);
             if requests.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        }));
+    }
+
+    /// As [`Shell::drain`], also for requests that are stopped: nobody will resume them any more. The reference waits for
+    /// them for ever.
+    pub(super) fn finish(&mut self) {
+        let listener = self.image.as_ref().and_then(|image| listener(image.node()));
+        // A request that goes on may come to the next breakpoint.
+        while !self.is_idle() {
+            if let Some(debugging) = listener.as_ref().and_then(|node| node.debugging()) {
+                debugging.resume_all();
+            }
+            self.wait_for_progress();
+        }
+    }
+
+    /// Runs the requests in the background until one of them has ended or is stopped.
+    fn wait_for_progress(&mut self) {
+        let before = self.requests.len();
+        let Self { session, requests, unreported, out, image, .. } = self;
+        session.block_on(poll_fn(|cx| {
+            report_finished(requests, unreported, out, cx);
+            let stopped = tell_notices(image.as_ref(), out);
+            if requests.is_empty() || requests.len() < before || stopped { Poll::Ready(()) } else { Poll::Pending }
         }));
     }
 
@@ -184,4 +240,13 @@ fn report_finished(
     while let Poll::Ready(Some(text)) = requests.poll_next_unpin(cx) {
         out.text(&text);
     }
+}
+
+/// Prints what a listener below the image has to tell about requests; whether that was anything.
+fn tell_notices(image: Option<&Image>, out: &mut Output) -> bool {
+    let listener = image.and_then(|image| listener(image.node()));
+    let notices = listener.as_ref().and_then(|node| node.debugging()).map(|debugging| debugging.take_notices());
+    let notices = notices.unwrap_or_default();
+    notices.iter().for_each(|notice| out.line(notice));
+    !notices.is_empty()
 }

@@ -37,6 +37,11 @@ fn images_are_opened_as_told() {
         -i native disk.qcow2 -c length
         -k disk.qcow2 -c length
         -C -r over.qcow2 -c 'read 0 512'
+        -C over.qcow2 -c 'read 0 512' -c map -c 'read 192k 64k' -c map
+        -s disk.qcow2 -c 'write 0 64k' -c map -c info
+        -s -f raw disk.raw -c 'write 0 64k' -c info -c map -c 'read -P 205 0 64k' -c 'read -P 0 64k 64k'
+        -s over.qcow2 -c 'write 0 1k' -c 'read -P 5 1k 127k' -c map
+        -c 'open -s -o driver=raw disk.raw' -c 'write 0 64k' -c map
         --object nonesuch disk.qcow2
         --object secret,id=x disk.qcow2
         -T nonesuch disk.qcow2 -c length

@@ -5,6 +5,7 @@
 //! afterwards the disks in both folders must read the same.
 
 mod arguments;
+mod blocks;
 mod requests;
 mod scripts;
 
@@ -47,7 +48,13 @@ fn check(table: &str) {
 
 /// How the programs differ in `case`.
 fn difference(case: &str) -> Option<String> {
+    difference_with(case, |_| {})
+}
+
+/// As [`difference`], in folders that `prepare` has completed.
+fn difference_with(case: &str, prepare: impl Fn(&Path)) -> Option<String> {
     let (ours, theirs) = (folder(), folder());
+    [&ours, &theirs].into_iter().for_each(|dir| prepare(dir.path()));
     for line in case.split(';').map(str::trim) {
         if let Some(line) = line.strip_prefix("img ") {
             [&ours, &theirs].iter().for_each(|dir| drop(reference().run(dir.path(), line).ok()));

@@ -1,5 +1,6 @@
 //! Growing.
 
+use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
 
@@ -185,6 +186,7 @@ impl Meta {
         let bytes = run.count.get() * self.geo.cluster_size();
         self.storage.write_zeroes(offset.get(), bytes).await?;
         let mut moved = self.l1.moved_to(offset, n_entries);
+        self.storage.event(DebugEvent::L1GrowWriteTable).await;
         moved.write_dirty(&self.storage).await?;
         self.storage.flush().await?;
         Ok(moved)

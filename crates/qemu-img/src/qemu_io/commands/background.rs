@@ -10,7 +10,7 @@ use qemu_block::types::Perm;
 use super::super::command::{Call, Command, Needs};
 use super::super::report::Report;
 use super::super::shell::{Done, Shell};
-use super::read::{Expectation, check_inside, fetch, tell};
+use super::read::{Expectation, check_inside, tell};
 use super::write::{DEFAULT_PATTERN, store, write_flags, zero, zero_flags};
 use super::{Loudness, lengths, pattern, size, sum};
 
@@ -94,10 +94,10 @@ fn aio_read(shell: &mut Shell, call: &Call<'_>) -> Done {
         return Err(call.usage(shell));
     }
     let (offset, lens) = (size(shell, offset)?, lengths(shell, lens)?);
-    let (placement, backend) = (shell.settings.placement, shell.backend()?);
+    let reader = shell.reader()?;
     shell.start(async move {
         let start = Instant::now();
-        match fetch(&backend, placement, offset, &lens).await {
+        match reader.fetch(offset, &lens).await {
             Err(error) => format!("readv failed: {}\n", error.errno_text()),
             Ok(bytes) => {
                 let expectation = expected.map(|pattern| Expectation { pattern, start: 0, len: sum(&lens) });

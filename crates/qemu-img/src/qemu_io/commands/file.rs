@@ -37,7 +37,7 @@ pub(super) const CLOSE: Command = Command {
     words: (0, Some(0)),
     needs: Needs::Image,
     run: |shell, _| {
-        shell.drain();
+        shell.finish();
         shell.close()
     },
 };

@@ -21,6 +21,9 @@ mod suspend;
 mod write;
 mod zone;
 
+pub(super) use read::Reader;
+pub(super) use suspend::listener;
+
 use super::command::Command;
 use super::number::{self, REQUEST_BYTES_MAX};
 use super::shell::{Failed, Shell};

@@ -1,10 +1,13 @@
 //! `read` and `readv`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_block::backend::BlockBackend;
 use qemu_block::error::{BlockError, ErrorKind, Result};
+use qemu_block::types::{WriteFlags, ZeroFlags};
 use qemu_util::buf::IoBuf;
+use qemu_util::zero::is_zero;
 
 use super::super::buffer::{Placement, dump};
 use super::super::command::{Call, Command, Needs};
@@ -12,6 +15,9 @@ use super::super::number::{REQUEST_BYTES_MAX, SECTOR_BYTES};
 use super::super::report::Report;
 use super::super::shell::{Done, Shell};
 use super::{Loudness, lengths, pattern, size, sum, to_len};
+
+/// What is taken over from a backing file is read in pieces of at most this many bytes, a multiple of all clusters.
+const TAKE_OVER_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) const READ: Command = Command {
     name: "read",
@@ -130,14 +136,10 @@ fn read(shell: &mut Shell, call: &Call<'_>) -> Done {
         }
     }
     let lens = [to_len(len)];
-    let (placement, backend) = (shell.settings.placement, shell.backend()?);
+    let reader = shell.reader()?;
     let start = Instant::now();
     let result = shell.wait(async {
-        if of_state {
-            read_state(&backend, offset, lens[0]).await
-        } else {
-            fetch(&backend, placement, offset, &lens).await
-        }
+        if of_state { read_state(&reader.backend, offset, lens[0]).await } else { reader.fetch(offset, &lens).await }
     });
     let elapsed = start.elapsed();
     match result {
@@ -168,9 +170,9 @@ fn readv(shell: &mut Shell, call: &Call<'_>) -> Done {
         return Err(call.usage(shell));
     }
     let (offset, lens) = (size(shell, offset)?, lengths(shell, lens)?);
-    let (placement, backend) = (shell.settings.placement, shell.backend()?);
+    let reader = shell.reader()?;
     let start = Instant::now();
-    let result = shell.wait(fetch(&backend, placement, offset, &lens));
+    let result = shell.wait(reader.fetch(offset, &lens));
     let elapsed = start.elapsed();
     let bytes = result.map_err(|error| shell.refuse(format!("readv failed: {}", error.errno_text())))?;
     let expectation = expected.map(|pattern| Expectation { pattern, start: 0, len: sum(&lens) });
@@ -179,12 +181,57 @@ fn readv(shell: &mut Shell, call: &Call<'_>) -> Done {
     is_right
 }
 
-/// Reads into buffers of `lens`; what comes back is one piece.
-pub(super) async fn fetch(backend: &BlockBackend, placement: Placement, offset: u64, lens: &[usize]) -> Result<IoBuf> {
-    // Before the memory is taken, which may be a lot of it.
-    check_inside(backend, offset, sum(lens))?;
-    let filled = backend.read(offset, placement.to_read(lens)).await?;
-    Ok(filled.into_single().unwrap_or_else(|parts| IoBuf::copy_of(&parts.to_vec())))
+/// The means to read.
+#[derive(Clone, Debug)]
+pub(in crate::qemu_io) struct Reader {
+    /// The image.
+    pub(in crate::qemu_io) backend: Arc<BlockBackend>,
+    /// Where memory begins.
+    pub(in crate::qemu_io) placement: Placement,
+    /// Whether the image takes over what is read from its backing file.
+    pub(in crate::qemu_io) copy_on_read: bool,
+}
+
+impl Reader {
+    /// Reads into buffers of `lens`; what comes back is one piece.
+    ///
+    /// # Errors
+    /// Those of the block layer.
+    pub(super) async fn fetch(&self, offset: u64, lens: &[usize]) -> Result<IoBuf> {
+        // Before the memory is taken, which may be a lot of it.
+        check_inside(&self.backend, offset, sum(lens))?;
+        if self.copy_on_read {
+            self.take_over(offset, sum(lens)).await?;
+        }
+        let filled = self.backend.read(offset, self.placement.to_read(lens)).await?;
+        Ok(filled.into_single().unwrap_or_else(|parts| IoBuf::copy_of(&parts.to_vec())))
+    }
+
+    /// Writes the whole clusters of a range into the image that it leaves to its backing file.
+    ///
+    /// QEMU: `bdrv_co_do_copy_on_readv` (block/io.c)
+    async fn take_over(&self, offset: u64, len: u64) -> Result<()> {
+        let cluster = self.backend.node().info().await?.cluster_size.unwrap_or(1).max(1);
+        let wanted_end = offset.saturating_add(len);
+        let end = wanted_end.checked_next_multiple_of(cluster).unwrap_or(u64::MAX).min(self.backend.len());
+        let mut at = offset / cluster * cluster;
+        while at < end {
+            let status = self.backend.block_status(at, (end - at).min(TAKE_OVER_BYTES_MAX)).await?;
+            if status.len == 0 {
+                break;
+            }
+            if !status.is_allocated() {
+                let data = self.backend.read_bytes(at, to_len(status.len)).await?;
+                if is_zero(&data) {
+                    self.backend.write_zeroes(at, status.len, ZeroFlags::empty()).await?;
+                } else {
+                    self.backend.write(at, data.into(), WriteFlags::empty()).await?;
+                }
+            }
+            at = at.saturating_add(status.len);
+        }
+        Ok(())
+    }
 }
 
 /// Reads from the data of a saved machine.
