@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const CONTEXT: &str = "base:allocation";
@@ -159,4 +161,30 @@ fn nonsense_is_refused() {
     }
     let id = reply(10, 4, b"\0\0\0\x01base:allocation");
     assert_eq!(complaint(&[&structured, &id, &id], ""), "Server answered with more than one context");
+}
+
+/// Replies with a header that is right and a kind and data that need not be.
+fn any_reply() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![0..12_u32, (0..12_u32).prop_map(|error| error | 1 << 31), any::<u32>()];
+    let data = proptest::collection::vec(any::<u8>(), 0..40);
+    let option = prop_oneof![Just(8), Just(10), Just(7), Just(3), any::<u32>()];
+    (option, kind, data).prop_map(|(option, kind, data)| reply(option, kind, &data))
+}
+
+proptest! {
+    /// Whatever a server says, the negotiation ends, and what it ends with makes sense.
+    #[test]
+    fn no_server_can_break_the_negotiation(
+        replies in proptest::collection::vec(any_reply(), 0..8),
+        structured in any::<bool>(),
+        junk in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let first = reply(8, if structured { 1 } else { UNSUPPORTED }, b"");
+        let parts = [&[GREETING, &first][..], &replies.iter().map(Vec::as_slice).collect::<Vec<_>>(), &[&junk]].concat();
+        if let Ok(export) = talk(&parts, "e").0 {
+            prop_assert!(i64::try_from(export.size).is_ok());
+            prop_assert!(export.blocks.is_none_or(|blocks| blocks.minimum.is_power_of_two()));
+        }
+        prop_assert!(talk(&[&junk], "e").0.is_err(), "there is no greeting");
+    }
 }

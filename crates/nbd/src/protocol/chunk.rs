@@ -251,4 +251,31 @@ mod tests {
         assert!(status(&[1, 0, 0], 1).is_err(), "an empty extent");
         assert!(status(&[1, 512], 1).is_err(), "no flags");
     }
+
+    proptest::proptest! {
+        /// What is planned can be read, and what was read is understood or refused.
+        #[test]
+        fn no_chunk_leads_out_of_its_request(
+            kind in 0..10_u16,
+            is_error in proptest::bool::ANY,
+            len in proptest::num::u32::ANY,
+            payload in proptest::collection::vec(proptest::num::u8::ANY, 0..64),
+            offset in 4000..6000_u64,
+        ) {
+            let kind = if is_error { kind | KIND_ERROR } else { kind };
+            for len in [len, len % 64] {
+                if let Ok(Payload::Data { len }) = plan(chunk(kind, len), READ)
+                    && let Ok(range) = READ.locate(offset, len)
+                {
+                    assert!(range.end <= 1024 && range.start < range.end);
+                }
+            }
+            if let Ok(extent) = parse_status(&payload, 0, 512) {
+                assert!(extent.len >= 512 && extent.len.is_multiple_of(512));
+            }
+            if let Ok(error) = parse_error(&payload) {
+                assert_ne!(error, 0);
+            }
+        }
+    }
 }
