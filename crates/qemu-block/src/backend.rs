@@ -56,6 +56,15 @@ impl BlockBackend {
     /// # Errors
     /// As [`Node::read`].
     pub async fn read(&self, offset: u64, buf: IoVecMut) -> Result<IoVecMut> {
+        let bytes = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        tracing::trace!(
+            name: "blk_co_preadv",
+            blk = format_args!("{self:p}"),
+            bs = format_args!("{:p}", self.node),
+            offset,
+            bytes,
+            flags = %"0x0",
+        );
         self.node.read(offset, buf).await
     }
 
@@ -72,7 +81,16 @@ impl BlockBackend {
     /// # Errors
     /// As [`Node::write`].
     pub async fn write(&self, offset: u64, data: IoVec, flags: WriteFlags) -> Result<()> {
-        self.check_inside(offset, u64::try_from(data.len()).unwrap_or(u64::MAX))?;
+        let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        tracing::trace!(
+            name: "blk_co_pwritev",
+            blk = format_args!("{self:p}"),
+            bs = format_args!("{:p}", self.node),
+            offset,
+            bytes,
+            flags = format_args!("{:#x}", flags.bits()),
+        );
+        self.check_inside(offset, bytes)?;
         self.node.write(offset, data, flags).await?;
         self.settle().await
     }

@@ -73,7 +73,16 @@ impl Node {
         let listens = ops.debugging().is_some();
         let storage = ops.children().into_iter().find(|edge| edge.role == ChildRole::Storage);
         let listener = storage.map(|edge| edge.node).filter(|node| node.listens);
-        Arc::new(Self { driver, ops, filename, flags, guard, closed, listens, listener, writes: RangeLock::new() })
+        let writes = RangeLock::new();
+        let node = Arc::new(Self { driver, ops, filename, flags, guard, closed, listens, listener, writes });
+        tracing::trace!(
+            name: "bdrv_open_common",
+            bs = format_args!("{node:p}"),
+            filename = node.filename.as_str(),
+            flags = format_args!("{:#x}", flags.bits()),
+            format_name = node.driver.name(),
+        );
+        node
     }
 
     /// The driver that opened it.

@@ -118,6 +118,14 @@ impl Session {
         &self.context
     }
 
+    /// The names of all drivers, in the order of the alphabet.
+    pub(crate) fn driver_names(&self) -> Vec<&'static str> {
+        let drivers = self.context.registry().drivers();
+        let mut names: Vec<_> = drivers.iter().map(|driver| driver.name()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Worker threads and buffers.
     pub(crate) fn services(&self) -> &Services {
         self.context.services()
@@ -146,20 +154,6 @@ impl Session {
         let context = self.context.clone().on_behalf_of(Origin::Backing);
         let opened = context.open(image.open_spec(flags)?).await;
         opened.map_err(|error| Failure::block(format!("Could not open '{}'", image.name), &error))
-    }
-
-    /// As [`Session::open_spec`]; the backing file that many links down the chain can be written, too.
-    ///
-    /// # Errors
-    /// `Could not open 'name': …`
-    pub(crate) async fn open_with_writable_backing(
-        &self,
-        name: &str,
-        spec: OpenSpec,
-        depth: u32,
-    ) -> Result<Arc<Node>, Failure> {
-        let opened = self.context.with_writable_backing(depth).open(spec).await;
-        opened.map_err(|error| Failure::block(format!("Could not open '{name}'"), &error).about(name))
     }
 
     /// Opens what `spec` describes and the user calls `name`; otherwise as [`Session::open_image`].

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `cloud` | realistic images convert to every target, are the same, and are no larger than the reference makes them |
 //! | `options` | every option of `convert` does what it says |
+//! | `consumers` | what known programs run gives what they expect, and their parsers understand it |
 //! | `dd` | pipes, snapshots and outputs that exist |
+//! | `trace` | `--trace` speaks as the reference's log does |
 //! | `twins` | both programs say and return the same for the same command line |
 //! | `qemu_io` | both programs of that name do the same for the same commands, and read what the other one wrote |
 //! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
@@ -27,6 +29,7 @@ mod atomic;
 mod bad_input;
 mod checksum;
 mod cloud;
+mod consumers;
 mod damage;
 mod dd;
 mod embedding;
@@ -41,4 +44,5 @@ mod qemu_io;
 mod space;
 mod strict;
 mod threads;
+mod trace;
 mod twins;

@@ -51,7 +51,11 @@ impl Image {
     /// Writes guest data.
     pub(crate) async fn write_guest(&self, offset: u64, data: IoVec, flags: WriteFlags) -> Result<()> {
         let len = data.len() as u64;
-        self.write_payload(offset, len, &Payload::Data(data)).await?;
+        tracing::trace!(name: "qcow2_writev_start_req", offset = format_args!("{offset:#x}"), bytes = len);
+        let written = self.write_payload(offset, len, &Payload::Data(data)).await;
+        let ret = written.as_ref().map_or_else(|error| -error.errno(), |()| 0);
+        tracing::trace!(name: "qcow2_writev_done_req", ret);
+        written?;
         if flags.contains(WriteFlags::FUA) {
             self.flush_guest().await?;
         }

@@ -17,6 +17,7 @@ use crate::units::{GuestCluster, HostOffset};
 impl Image {
     /// Makes a guest range read as zeros by changing mappings only.
     pub(crate) async fn write_zeroes_guest(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        tracing::trace!(name: "qcow2_pwrite_zeroes_start_req", offset = format_args!("{offset:#x}"), bytes = len);
         self.check_writable()?;
         let _range = self.ranges.lock(self.cluster_range(offset, len), RangeMode::Exclusive).await;
         self.zero_data_file(offset..offset + len, flags).await?;

@@ -24,7 +24,14 @@ impl ThreadsEngine {
 
     /// Hands `op` to a worker; `filled` bytes of a read are there already.
     fn hand_over(&self, op: AioOp, filled: usize) -> AioFuture {
-        Box::pin(self.pool.run(move || syscall::execute(op, filled)))
+        let pool = std::ptr::from_ref(&self.pool).addr();
+        tracing::trace!(name: "thread_pool_submit_aio", pool = format_args!("{pool:#x}"));
+        Box::pin(self.pool.run(move || {
+            let result = syscall::execute(op, filled);
+            let ret = result.as_ref().map_or_else(|error| -error.errno(), |_| 0);
+            tracing::trace!(name: "thread_pool_complete_aio", pool = format_args!("{pool:#x}"), ret);
+            result
+        }))
     }
 }
 

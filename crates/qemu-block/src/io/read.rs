@@ -17,7 +17,9 @@ impl Node {
     /// `BadRequest` for a range that is not inside the device; otherwise what the driver reports.
     pub async fn read(&self, offset: u64, buf: IoVecMut) -> Result<IoVecMut> {
         self.check_open()?;
-        let range = self.range_inside(offset, len_u64(buf.len()))?;
+        let bytes = len_u64(buf.len());
+        tracing::trace!(name: "bdrv_co_preadv_part", bs = format_args!("{self:p}"), offset, bytes, flags = %"0x0");
+        let range = self.range_inside(offset, bytes)?;
         let limits = self.limits();
         if buf.is_empty() {
             return Ok(buf);

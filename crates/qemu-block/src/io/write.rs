@@ -20,7 +20,15 @@ impl Node {
     /// `PermissionDenied` for a read-only node and where the first sector of an image probed as raw would make it look
     /// like another format; `BadRequest` outside the device; otherwise what the driver reports.
     pub async fn write(&self, offset: u64, data: IoVec, flags: WriteFlags) -> Result<()> {
-        let range = self.range_to_write(offset, len_u64(data.len()))?;
+        let bytes = len_u64(data.len());
+        tracing::trace!(
+            name: "bdrv_co_pwritev_part",
+            bs = format_args!("{self:p}"),
+            offset,
+            bytes,
+            flags = format_args!("{:#x}", flags.bits()),
+        );
+        let range = self.range_to_write(offset, bytes)?;
         if data.is_empty() {
             return Ok(());
         }

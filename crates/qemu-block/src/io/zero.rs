@@ -30,6 +30,13 @@ impl Node {
     /// # Errors
     /// As [`Node::write`]; `Unsupported` if the driver has no cheap means and `NO_FALLBACK` forbids the other one.
     pub async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        tracing::trace!(
+            name: "bdrv_co_pwrite_zeroes",
+            bs = format_args!("{self:p}"),
+            offset,
+            bytes = len,
+            flags = format_args!("{:#x}", flags.bits()),
+        );
         let range = self.range_to_write(offset, len)?;
         if range.is_empty() {
             return Ok(());

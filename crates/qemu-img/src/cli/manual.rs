@@ -143,7 +143,7 @@ fn table(rows: &[(String, &str)]) -> String {
 }
 
 /// Breaks `text` into lines of at most `columns`, between words.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.last_mut().expect("there is always one");

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 
 use crate::cli::getopt::{Flag, Operands, Parser};
-use crate::cli::manual::{self, OptionDoc, docs};
+use crate::cli::manual::{self, OptionDoc, docs, wrap};
 use crate::cli::shared::Shared;
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
+use crate::session::Session;
 use crate::{strict, trace};
 
 /// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
@@ -23,13 +24,18 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::switch(Id::Version, Some('V'), &["version"]).doc("print the version"),
-    Flag::value(Id::Trace, Some('T'), &["trace"]).named("SPEC").doc("show events: [enable=]PATTERN"),
+    Flag::value(Id::Trace, Some('T'), &["trace"])
+        .named("SPEC")
+        .doc("show events: [enable=]PATTERN,events=FILE,file=FILE"),
 ];
 
 /// What manuals say of the program's own options.
 pub(super) fn option_docs() -> Vec<OptionDoc> {
     docs(FLAGS)
 }
+
+/// The widest line of the list of formats.
+const FORMATS_COLUMNS: usize = 76;
 
 /// Runs the program with `arguments`, its own name not among them.
 pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
@@ -39,23 +45,26 @@ pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
     }
     strict::read_environment();
     let mut parser = Parser::with_mode("", FLAGS, words, Operands::EndOptions);
-    let mut patterns = Vec::new();
+    let (mut patterns, mut file) = (Vec::new(), None);
     while let Some(given) = parser.next()? {
         match given.id {
             Id::Version => return print(&version_text()),
             Id::Trace => match trace::parse(&given.value)? {
-                trace::Request::List => return print(&format!("{}\n", trace::EVENTS.join("\n"))),
-                trace::Request::Enable(more) => patterns.extend(more),
+                trace::Request::List => return print(&trace::list()),
+                trace::Request::Enable { patterns: more, file: new } => {
+                    patterns.extend(more);
+                    file = new.or(file);
+                }
             },
         }
     }
-    let Some((_, mut operands)) = parser.finish() else { return print(&help_text()) };
+    let Some((_, mut operands)) = parser.finish() else { return print(&help_text()?) };
     if operands.is_empty() {
         return Err(Failure::usage("", "Not enough arguments"));
     }
     let rest = operands.split_off(1);
     let name = operands.concat();
-    trace::enable(&patterns)?;
+    trace::enable(&patterns, file.as_deref())?;
     match commands::ALL.iter().find(|command| command.name == name) {
         Some(command) => (command.run)(rest),
         None => Err(Failure::usage("", format!("Command not found: {name}"))),
@@ -81,7 +90,7 @@ fn version_text() -> String {
 
 /// The program's help. Three consumers search it for a synopsis line of a command, with patterns such as
 /// `\binfo\b.*-U\b`, to learn whether an option exists; so each command has its whole synopsis on one line.
-fn help_text() -> String {
+fn help_text() -> Result<String, Failure> {
     let mut text = version_text();
     text.push_str(
         "Works on disk image files.\n\n\
@@ -94,8 +103,11 @@ fn help_text() -> String {
     text.push_str("\nOptions of every command, also before it:\n\n");
     text.push_str(&manual::common_help());
     text.push_str("\nSizes and offsets are in bytes, or have a suffix: K, M, G, T, P and E mean powers of 1024.\n");
-    text.push_str("Image formats: qcow2 raw\nProtocols: file host_device null-aio null-co\n");
-    text
+    text.push_str("\nSupported image formats:\n\n");
+    for line in wrap(&Session::new()?.driver_names().join(" "), FORMATS_COLUMNS) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -114,14 +126,15 @@ mod tests {
     /// oVirt: `^\s+bitmap (.+) filename bitmap`.
     #[test]
     fn the_bitmap_command_is_found() {
-        let line = help_text().lines().find(|line| line.starts_with("  bitmap ")).map(str::to_owned);
+        let line =
+            help_text().expect("a session").lines().find(|line| line.starts_with("  bitmap ")).map(str::to_owned);
         assert!(line.expect("there").ends_with(" filename bitmap"));
     }
 
     /// libguestfs: `grep -E '\binfo\b.*-U\b'`; CloudStack: contains `--target-is-zero`.
     #[test]
     fn feature_probes_find_what_they_look_for() {
-        let text = help_text();
+        let text = help_text().expect("a session");
         let has_line = |word: &str, option: &str| {
             text.lines().any(|line| line.trim_start().starts_with(word) && line.contains(option))
         };

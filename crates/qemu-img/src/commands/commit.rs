@@ -134,7 +134,12 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
 async fn commit_into(session: &Session, arguments: &Arguments, depth: u32, progress: &Progress) -> Result<(), Failure> {
     let name = &arguments.shared.image.name;
     let spec = arguments.shared.image.open_spec(OpenFlags::WRITE | OpenFlags::RESIZE)?;
-    let node = session.open_with_writable_backing(name, spec, depth).await?;
+    // The image could be opened before, so the failure is that of the base alone.
+    let node = session.context().with_writable_backing(depth).open(spec).await.map_err(|error| {
+        let chain = error.chain();
+        let own = chain.rfind("Could not open '").unwrap_or(0);
+        Failure::new(&chain[own..]).of_kind(&error)
+    })?;
     let limit = session.rate_limit(arguments.rate);
     let committed = commit_opened(arguments, &node, depth, &limit, progress).await;
     let closed = node.close().await;

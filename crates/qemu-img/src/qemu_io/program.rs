@@ -100,7 +100,9 @@ struct Arguments {
     format: Option<String>,
     commands: Vec<String>,
     objects: Objects,
-    patterns: Vec<String>,
+    patterns: Vec<trace::Pattern>,
+    /// Where the events go.
+    trace_file: Option<String>,
     file: Option<String>,
 }
 
@@ -135,7 +137,7 @@ pub fn run_io(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(arguments: Vec<OsString>) -> Result<(), Early> {
     let words = arguments.into_iter().map(crate::cli::program::into_text).collect::<Result<Vec<_>, _>>()?;
     let arguments = parse(words)?;
-    trace::enable(&arguments.patterns)?;
+    trace::enable(&arguments.patterns, arguments.trace_file.as_deref())?;
     let session = Session::new()?.with_objects(&arguments.objects);
     let mut shell = Shell::new(session, arguments.settings);
     let result = serve(&mut shell, arguments);
@@ -224,6 +226,7 @@ fn parse(words: Vec<String>) -> Result<Arguments, Early> {
         commands: Vec::new(),
         objects: Objects::default(),
         patterns: Vec::new(),
+        trace_file: None,
         file: None,
     };
     loop {
@@ -270,8 +273,11 @@ fn apply(arguments: &mut Arguments, given: Given<Id>) -> Result<(), Early> {
             None => return Err(Failure::new(format!("Invalid cache option: {value}")).into()),
         },
         Id::Trace => match trace::parse(&value)? {
-            trace::Request::List => return Err(print(&format!("{}\n", trace::EVENTS.join("\n")))),
-            trace::Request::Enable(more) => arguments.patterns.extend(more),
+            trace::Request::List => return Err(print(&trace::list())),
+            trace::Request::Enable { patterns, file } => {
+                arguments.patterns.extend(patterns);
+                arguments.trace_file = file.or(arguments.trace_file.take());
+            }
         },
     }
     Ok(())

@@ -1,9 +1,13 @@
 //! `--trace`: what the program shows of its inner life.
 //!
-//! There is one event so far, `aio`: on SIGUSR2 the state of the event loop, of read-copy-update and of the worker pools
-//! is written to standard error. It is meant for a program that hangs, so a thread of its own waits for the signal, and
-//! what it looks at is looked at without waiting for anybody. Without the option there is no such thread, and the signal
-//! does what it always does.
+//! The events of the block layer are written as lines; see [`events`]. One more is our own, `aio`: on SIGUSR2 the state of
+//! the event loop, of read-copy-update and of the worker pools is written to standard error. It is meant for a program
+//! that hangs, so a thread of its own waits for the signal, and what it looks at is looked at without waiting for
+//! anybody. Without the option there is no such thread, and the signal does what it always does.
+
+mod events;
+
+use std::fs;
 
 use nix::sys::signal::{SigSet, Signal};
 use qemu_block::aio::PoolObserver;
@@ -13,9 +17,20 @@ use qemu_util::rcu;
 
 use crate::failure::Failure;
 use crate::output::messages;
+use crate::settings;
+
+/// The event that is no line but an answer to a signal.
+const AIO: &str = "aio";
 
 /// The names of all trace events.
-pub(crate) const EVENTS: [&str; 1] = ["aio"];
+fn names() -> impl Iterator<Item = &'static str> {
+    events::NAMES.into_iter().chain([AIO])
+}
+
+/// What `help` prints: the names, a line for each.
+pub(crate) fn list() -> String {
+    names().map(|name| format!("{name}\n")).collect()
+}
 
 /// What is looked at; sessions add themselves.
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
@@ -27,53 +42,89 @@ struct Watched {
     pools: Vec<PoolObserver>,
 }
 
+/// A pattern, and where it stands if that is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    text: String,
+    place: Option<(String, usize)>,
+}
+
 /// What the option's value asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// `help`: the list of events.
     List,
-    /// Patterns that were given; there may be none.
-    Enable(Vec<String>),
+    /// Patterns that were given, and where the lines go; there may be none of either.
+    Enable {
+        /// Which events are turned on or off.
+        patterns: Vec<Pattern>,
+        /// The file to write to.
+        file: Option<String>,
+    },
 }
 
-/// Parses the value of `--trace`: `[[enable=]PATTERN]…`.
+/// Parses the value of `--trace`: `[[enable=]PATTERN][,events=FILE][,file=FILE]`.
 ///
 /// # Errors
-/// For parameters that do not exist, and for those that are not supported.
+/// For parameters that do not exist, and for files that cannot be read.
 ///
 /// QEMU: `trace_opt_parse` (trace/control.c)
 pub(crate) fn parse(value: &str) -> Result<Request, Failure> {
-    let mut patterns = Vec::new();
+    let (mut patterns, mut file) = (Vec::new(), None);
     for word in value.split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
             None if word == "help" || word == "?" => return Ok(Request::List),
-            None | Some(("enable", _)) => patterns.push(word.strip_prefix("enable=").unwrap_or(word).to_owned()),
-            Some((key @ ("events" | "file"), _)) => {
-                return Err(Failure::new(format!("--trace: the parameter '{key}' is not supported")));
-            }
+            None => patterns.push(Pattern { text: word.to_owned(), place: None }),
+            Some(("enable", text)) => patterns.push(Pattern { text: text.to_owned(), place: None }),
+            Some(("events", name)) => patterns.extend(read_patterns(name)?),
+            Some(("file", name)) => file = Some(name.to_owned()),
             Some((key, _)) => return Err(Failure::new(format!("Invalid parameter '{key}'"))),
         }
     }
-    Ok(Request::Enable(patterns))
+    Ok(Request::Enable { patterns, file })
 }
 
-/// Turns on the events that `patterns` name. To be called before any thread exists.
+/// The patterns of a file: one a line, apart from empty lines and comments.
+///
+/// QEMU: `trace_init_events` (trace/control.c)
+fn read_patterns(name: &str) -> Result<Vec<Pattern>, Failure> {
+    let text = fs::read_to_string(name).map_err(|error| {
+        let reason = qemu_block::error::errno_text(error.raw_os_error().unwrap_or(0));
+        Failure::text(format!("{}:{name}: {reason}", settings::program()))
+    })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let pattern =
+        |(index, line): (usize, &str)| Pattern { text: line.to_owned(), place: Some((name.to_owned(), index + 1)) };
+    Ok(lines.map(pattern).collect())
+}
+
+/// Turns on the events that `patterns` name, and writes them to `file` if there is one. To be called before any thread
+/// exists.
 ///
 /// A name that does not exist is worth a warning; a pattern that matches nothing is not.
 ///
 /// # Errors
-/// If a thread is needed and cannot be started.
-pub(crate) fn enable(patterns: &[String]) -> Result<(), Failure> {
-    let mut aio = false;
-    for pattern in patterns {
-        // The reference lets a later pattern turn events off again.
-        let (on, pattern) = pattern.strip_prefix('-').map_or((true, pattern.as_str()), |rest| (false, rest));
-        let matched = EVENTS.iter().any(|event| matches(pattern, event));
-        if matched {
-            aio = on;
-        } else if !pattern.contains(['*', '?']) {
-            messages::warn(&format!("trace event '{pattern}' does not exist"));
+/// If the file cannot be made, or a thread is needed and cannot be started.
+pub(crate) fn enable(patterns: &[Pattern], file: Option<&str>) -> Result<(), Failure> {
+    let mut enabled: Vec<&'static str> = Vec::new();
+    for Pattern { text, place } in patterns {
+        // A later pattern may turn events off again.
+        let (on, pattern) = text.strip_prefix('-').map_or((true, text.as_str()), |rest| (false, rest));
+        let matched: Vec<_> = names().filter(|event| matches(pattern, event)).collect();
+        if matched.is_empty() && !pattern.contains(['*', '?']) {
+            let program = settings::program();
+            let place = place.as_ref().map_or_else(String::new, |(name, line)| format!("{name}:{line}:"));
+            messages::print_error(&format!("{program}:{place} warning: trace event '{pattern}' does not exist"));
         }
+        enabled.retain(|event| !matched.contains(event));
+        if on {
+            enabled.extend(matched);
+        }
+    }
+    let aio = enabled.contains(&AIO);
+    enabled.retain(|event| *event != AIO);
+    if !enabled.is_empty() {
+        events::Log::new(enabled, file)?.listen();
     }
     if aio { show_state_on_signal() } else { Ok(()) }
 }
@@ -148,19 +199,17 @@ mod tests {
 
     #[test]
     fn values_are_parsed_and_what_is_unknown_is_named() {
-        let enable = |patterns: &[&str]| Request::Enable(patterns.iter().map(|text| (*text).to_owned()).collect());
-        assert_eq!(parse("aio").expect("right"), enable(&["aio"]));
-        assert_eq!(parse("enable=a*,enable=-b").expect("right"), enable(&["a*", "-b"]));
-        assert_eq!(parse("").expect("right"), enable(&[]));
+        let enable = |patterns: &[&str], file: Option<&str>| {
+            let pattern = |text: &&str| Pattern { text: (*text).to_owned(), place: None };
+            Request::Enable { patterns: patterns.iter().map(pattern).collect(), file: file.map(str::to_owned) }
+        };
+        assert_eq!(parse("aio").expect("right"), enable(&["aio"], None));
+        assert_eq!(parse("enable=a*,enable=-b,file=x").expect("right"), enable(&["a*", "-b"], Some("x")));
+        assert_eq!(parse("").expect("right"), enable(&[], None));
         assert_eq!(parse("help").expect("right"), Request::List);
-        for (wrong, complaint) in [
-            ("foo=bar", "qemu-img: Invalid parameter 'foo'"),
-            ("events=x", "qemu-img: --trace: the parameter 'events' is not supported"),
-            ("enable=x,file=y", "qemu-img: --trace: the parameter 'file' is not supported"),
-        ] {
-            let text = parse(wrong).expect_err(wrong).into_text();
-            assert_eq!(text, complaint);
-        }
+        let complaint = |value| parse(value).expect_err(value).into_text();
+        assert_eq!(complaint("foo=bar"), "qemu-img: Invalid parameter 'foo'");
+        assert_eq!(complaint("events=/nonexistent"), "qemu-img:/nonexistent: No such file or directory");
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::fixture::scratch_with_small_images;
 
 /// Runs every case of `table` and demands that there is no difference.
 #[track_caller]
-fn check(table: &str) {
+pub(crate) fn check(table: &str) {
     let cases: Vec<&str> = table.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert!(!cases.is_empty());
     let differences: Vec<String> = cases.iter().filter_map(|case| difference(case)).collect();
