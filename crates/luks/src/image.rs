@@ -19,7 +19,7 @@ use qemu_util::buf::{IoVec, IoVecMut};
 use qemu_util::sync::CoMutex;
 
 /// Sectors are encrypted as a whole.
-const SECTOR_LEN: u64 = 512;
+pub(crate) const SECTOR_LEN: u64 = 512;
 
 /// An open LUKS image.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl BlockOps for LuksImage {
     }
 
     fn children(&self) -> Vec<Edge> {
-        let header = self.detached.as_ref().map(|node| ("header", ChildRole::Data, node));
+        let header = self.detached.as_ref().map(|node| ("header", ChildRole::Metadata, node));
         let edges = header.into_iter().chain([("file", ChildRole::Storage, &self.storage)]);
         edges.map(|(name, role, node)| Edge { name, role, node: Arc::clone(node) }).collect()
     }

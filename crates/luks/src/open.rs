@@ -14,7 +14,7 @@ use qemu_crypto::luks::LuksHeader;
 use qemu_util::sync::CoMutex;
 
 use crate::area;
-use crate::image::{Keys, LuksImage};
+use crate::image::{Keys, LuksImage, SECTOR_LEN};
 
 /// Opens an image. One that is opened only to look at its metadata stays locked, and needs no passphrase.
 ///
@@ -23,7 +23,7 @@ use crate::image::{Keys, LuksImage};
 pub(crate) async fn open(request: &mut OpenRequest) -> Result<LuksImage> {
     let missing = || BlockError::new(ErrorKind::InvalidArgument, "A block device must be specified for \"file\"");
     let storage = request.storage.clone().ok_or_else(missing)?;
-    let detached = open_header(request, &storage).await?;
+    let detached = open_header(request).await?;
     let opened = open_with(request, storage, detached.clone()).await;
     if let (Err(_), Some(header)) = (&opened, detached) {
         // Nothing was written.
@@ -33,7 +33,7 @@ pub(crate) async fn open(request: &mut OpenRequest) -> Result<LuksImage> {
 }
 
 /// Opens the file of a detached header, if the options name one.
-async fn open_header(request: &mut OpenRequest, storage: &Arc<Node>) -> Result<Option<Arc<Node>>> {
+async fn open_header(request: &mut OpenRequest) -> Result<Option<Arc<Node>>> {
     if let Some(name) = request.options.take_str("header") {
         let text = format!("Cannot find device='{name}' nor node-name='{name}'");
         return Err(BlockError::new(ErrorKind::NotFound, text));
@@ -42,8 +42,9 @@ async fn open_header(request: &mut OpenRequest, storage: &Arc<Node>) -> Result<O
     if options.is_empty() {
         return Ok(None);
     }
-    // Like a data file, this is a file besides the one that has the format's name.
-    let node = request.context.open_data_file(storage.identity(), None, options, request.flags).await?;
+    // Like a data file, this is a file besides the one that has the format's name. It has no names in it that could lead
+    // back to here.
+    let node = request.context.open_data_file(None, None, options, request.flags).await?;
     Ok(Some(node))
 }
 
@@ -68,7 +69,7 @@ async fn open_with(request: &mut OpenRequest, storage: Arc<Node>, detached: Opti
         }
     };
     let payload_offset = header.payload_offset();
-    if payload_offset > storage.len() {
+    if payload_offset > storage.len().next_multiple_of(SECTOR_LEN) {
         let text = "Could not refresh total sector count: Input/output error";
         return Err(BlockError::new(ErrorKind::Truncated, text));
     }

@@ -21,6 +21,8 @@ pub enum ChildRole {
     Backing,
     /// Stores the parent's guest data, apart from its metadata (`data-file`).
     Data,
+    /// Stores the parent's metadata, apart from its data (`header`).
+    Metadata,
 }
 
 /// A named link to a node below. QEMU: `BdrvChild`.

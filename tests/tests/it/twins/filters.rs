@@ -132,6 +132,8 @@ fn null_disks_are_described_alike() {
          map --image-opts driver=qcow2,file.filename=n.qcow2,backing.driver=null-co,backing.size=1M ; \
          info --image-opts driver=qcow2,file.filename=n.qcow2,backing.driver=null-co,backing.size=1M
         convert -O raw --image-opts driver=qcow2,file.filename=plain.qcow2,backing.driver=null-co,backing.size=1M o.img
+        create -q -f qcow2 -b raw.img -F raw n.qcow2 ; \
+         map --image-opts driver=qcow2,file.filename=n.qcow2,backing.driver=qcow2,backing.file.filename=plain.qcow2
         ",
     );
 }
