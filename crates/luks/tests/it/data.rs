@@ -10,45 +10,42 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from(at % 251).expect("small")).collect()
 }
 
-const CIPHERS: [&str; 6] = [
-    "",
-    ",cipher-alg=aes-128,cipher-mode=xts",
-    ",cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256",
-    ",cipher-alg=aes-192,cipher-mode=xts,ivgen-alg=plain,hash-alg=sha1",
-    ",cipher-alg=aes-256,cipher-mode=ctr,hash-alg=sha512",
-    ",cipher-alg=aes-256,cipher-mode=ecb",
+/// Creation options, and whether the reference creates the image.
+const CIPHERS: [(&str, bool); 4] = [
+    ("", false),
+    (",cipher-alg=aes-128,cipher-mode=xts", true),
+    (",cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256", false),
+    (",cipher-alg=aes-192,cipher-mode=xts,ivgen-alg=plain,hash-alg=sha1", true),
 ];
 
 #[test]
 fn each_reads_what_the_other_wrote() {
-    for cipher in CIPHERS {
+    for (cipher, by_oracle) in CIPHERS {
         let vault = Vault::new();
-        let mut disk = vec![0; 1 << 20];
-        let make: [fn(&Vault, &str); 2] = [
-            |vault, options| vault.create("a", options, "1M").expect("created"),
-            |vault, options| vault.create_by_oracle("a", options, "1M"),
-        ];
-        for make in make {
-            make(&vault, &format!("{QUICK}{cipher}"));
-            let node = vault.open_rw("a");
-            assert_eq!(node.len(), 1 << 20);
-            // What was never written decrypts to noise, so all of it is written first.
-            block_on(node.write_zeroes(0, 1 << 20, ZeroFlags::empty())).expect("zeros");
-            disk.fill(0);
-            for (offset, len) in [(0, 512), (4096, 40_000), (100_001, 70_000), (1 << 19, 300_000), ((1 << 20) - 7, 7)] {
-                let bytes = pattern(len);
-                write(&node, offset, &bytes);
-                let start = usize::try_from(offset).expect("small");
-                disk[start..start + len].copy_from_slice(&bytes);
-            }
-            close(&node);
-            assert!(vault.read_with("a", "key-secret=one") == disk, "{cipher}");
-            assert!(vault.read_by_oracle("a", "key-secret=one") == disk, "{cipher}");
-            vault.write("plain", &pattern(1 << 20));
-            let target = "driver=luks,key-secret=one,file.filename=a";
-            vault.run("convert", &["-n", "--target-image-opts", "-f", "raw", "plain", target]);
-            assert!(vault.read_with("a", "key-secret=one") == pattern(1 << 20), "{cipher}");
+        let options = format!("{QUICK}{cipher}");
+        if by_oracle {
+            vault.create_by_oracle("a", &options, "1M");
+        } else {
+            vault.create("a", &options, "1M").expect("created");
         }
+        let node = vault.open_rw("a");
+        assert_eq!(node.len(), 1 << 20);
+        // What was never written decrypts to noise, so all of it is written first.
+        block_on(node.write_zeroes(0, 1 << 20, ZeroFlags::empty())).expect("zeros");
+        let mut disk = vec![0; 1 << 20];
+        for (offset, len) in [(0, 512), (4096, 40_000), (100_001, 70_000), (1 << 19, 300_000), ((1 << 20) - 7, 7)] {
+            let bytes = pattern(len);
+            write(&node, offset, &bytes);
+            let start = usize::try_from(offset).expect("small");
+            disk[start..start + len].copy_from_slice(&bytes);
+        }
+        close(&node);
+        assert!(vault.read_with("a", "key-secret=one") == disk, "{cipher}");
+        assert!(vault.read_by_oracle("a", "key-secret=one") == disk, "{cipher}");
+        vault.write("plain", &pattern(1 << 20));
+        let target = "driver=luks,key-secret=one,file.filename=a";
+        vault.run("convert", &["-n", "--target-image-opts", "-f", "raw", "plain", target]);
+        assert!(vault.read_with("a", "key-secret=one") == pattern(1 << 20), "{cipher}");
     }
 }
 
