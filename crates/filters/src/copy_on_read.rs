@@ -28,14 +28,14 @@ impl FilterKind for CopyOnRead {
     fn open<'a>(&'a self, request: &'a mut OpenRequest) -> IoFuture<'a, Box<dyn BlockOps>> {
         Box::pin(async move {
             let child = child_of(request, "file")?;
+            if child.is_read_only() {
+                let error = BlockError::new(ErrorKind::PermissionDenied, "Block node is read-only");
+                return Err(error.with_errno(libc::EPERM));
+            }
             if let Some(name) = request.options.take_str("bottom") {
                 // Nodes have no names that could be looked up.
                 let text = format!("Bottom node '{name}' not found");
                 return Err(BlockError::new(ErrorKind::InvalidArgument, text));
-            }
-            if child.is_read_only() {
-                let error = BlockError::new(ErrorKind::PermissionDenied, "Block node is read-only");
-                return Err(error.with_errno(libc::EPERM));
             }
             let cluster_size = child.info().await?.cluster_size.unwrap_or(1).max(1);
             let open = OpenCopyOnRead { child, cluster_size, ranges: RangeLock::new() };
