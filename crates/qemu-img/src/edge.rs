@@ -50,10 +50,11 @@ fn exit_code(result: &CommandResult) -> ExitCode {
         Ok(Outcome::Leaks) => 3,
         Ok(Outcome::ChecksUnsupported) => 63,
         Err(Failure::Report(report)) => {
-            messages::print_error(&report.text);
+            messages::report(report);
             report.status
         }
         Err(Failure::Interrupted(signal)) => {
+            messages::report_signal(signal.as_str());
             signals::die_by(*signal);
             // Only reached if the signal is ignored, or cannot be raised.
             STATUS_FAILED

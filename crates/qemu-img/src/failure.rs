@@ -81,11 +81,35 @@ pub(crate) enum Code {
     BadRequest,
     /// The operation was given up.
     Cancelled,
+    /// A signal ended the command.
+    Interrupted,
     /// The program has a defect.
     Internal,
 }
 
 impl Code {
+    /// Its name in JSON. docs/error-codes.md lists them all.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Io => "io",
+            Self::NotFound => "not-found",
+            Self::PermissionDenied => "permission-denied",
+            Self::NoSpace => "no-space",
+            Self::Locked => "locked",
+            Self::Unsupported => "unsupported",
+            Self::InvalidArgument => "invalid-argument",
+            Self::NotThisFormat => "not-this-format",
+            Self::Corrupt => "corrupt",
+            Self::Truncated => "truncated",
+            Self::BadRequest => "bad-request",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Internal => "internal",
+        }
+    }
+
     fn of(error: &BlockError) -> Self {
         match error.kind() {
             ErrorKind::Io => Self::Io,
@@ -203,6 +227,34 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All codes, in the order of the table.
+    const CODES: [Code; 16] = [
+        Code::Failed,
+        Code::Usage,
+        Code::Io,
+        Code::NotFound,
+        Code::PermissionDenied,
+        Code::NoSpace,
+        Code::Locked,
+        Code::Unsupported,
+        Code::InvalidArgument,
+        Code::NotThisFormat,
+        Code::Corrupt,
+        Code::Truncated,
+        Code::BadRequest,
+        Code::Cancelled,
+        Code::Interrupted,
+        Code::Internal,
+    ];
+
+    #[test]
+    fn the_table_of_codes_is_complete() {
+        let page = include_str!("../../../docs/error-codes.md");
+        let table = page.split("## Codes of errors").nth(1).expect("a section").split("## ").next().expect("its text");
+        let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        assert_eq!(names.collect::<Vec<_>>(), CODES.map(Code::name));
+    }
 
     #[test]
     fn texts_are_the_references() {

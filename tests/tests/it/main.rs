@@ -21,6 +21,8 @@
 //! | `checksum` | the digest that `convert` prints is that of the raw content |
 //! | `atomic` | a target appears, or is replaced, only as a whole |
 //! | `pipes` | `-` is standard input or output, and what comes out is an image |
+//! | `progress` | `--progress=json`, and what `-p` shows without it |
+//! | `error_json` | `--error-format=json`: every failure is an object with a stable code |
 //! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
 
 #![forbid(unsafe_code)]
@@ -33,6 +35,7 @@ mod consumers;
 mod damage;
 mod dd;
 mod embedding;
+mod error_json;
 mod faults;
 mod fixture;
 mod huge;
@@ -40,6 +43,7 @@ mod model;
 mod options;
 mod pipes;
 mod process;
+mod progress;
 mod qemu_io;
 mod space;
 mod strict;

@@ -231,10 +231,15 @@ impl<Id: Copy + PartialEq> Parser<Id> {
             (Takes::Nothing, Some(_)) => self.fail(&format!("option '--{full_name}' doesn't allow an argument")),
             (Takes::Nothing | Takes::Optional, None) => Ok((flag.id, String::new())),
             (Takes::Value | Takes::Optional, Some(value)) => Ok((flag.id, value)),
-            (Takes::Value, None) => match self.words.pop_front() {
-                Some(value) => Ok((flag.id, value)),
-                None => self.fail(&format!("option '--{full_name}' requires an argument")),
-            },
+            (Takes::Value, None) => self.value_of(flag.id, full_name, None),
+        }
+    }
+
+    /// The value of a long option: the one after its equals sign, or the next word.
+    fn value_of(&mut self, id: FlagId<Id>, name: &str, value: Option<String>) -> Result<(FlagId<Id>, String), Failure> {
+        match value.or_else(|| self.words.pop_front()) {
+            Some(value) => Ok((id, value)),
+            None => self.fail(&format!("option '--{name}' requires an argument")),
         }
     }
 

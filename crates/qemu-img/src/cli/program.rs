@@ -4,12 +4,12 @@ use std::ffi::OsString;
 
 use crate::cli::getopt::{Flag, Operands, Parser};
 use crate::cli::manual::{self, OptionDoc, docs, wrap};
-use crate::cli::shared::Shared;
+use crate::cli::shared::{Shared, find_error_format};
 use crate::commands::{self, Command};
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::messages;
 use crate::session::Session;
-use crate::{strict, trace};
+use crate::{settings, strict, trace};
 
 /// The version of QEMU whose tool this one stands in for. Consumers read it and conclude which options there are, so
 /// it is not our own version, which follows in parentheses.
@@ -39,6 +39,10 @@ const FORMATS_COLUMNS: usize = 76;
 
 /// Runs the program with `arguments`, its own name not among them.
 pub(crate) fn run(arguments: Vec<OsString>) -> CommandResult {
+    let lossy: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(form) = find_error_format(&lossy) {
+        settings::set_error_format(form);
+    }
     let words = arguments.into_iter().map(into_text).collect::<Result<Vec<_>, _>>()?;
     if words.is_empty() {
         return Err(Failure::usage("", "Not enough arguments"));

@@ -117,17 +117,20 @@ fn amendable(options: &'static [CreateOption], format: &str) -> Result<&'static 
 }
 
 async fn amend(session: &Session, arguments: &Arguments) -> CommandResult {
-    let progress =
-        Arc::new(Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()));
+    let progress = Arc::new(
+        Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()).of("amend"),
+    );
     let amended = open_and_amend(session, arguments, &progress).await;
     // The line ends whether there was something to show in it or not.
-    progress.abandon();
+    progress.stop_here(if amended.is_ok() { "done" } else { "failed" });
     amended
 }
 
 async fn open_and_amend(session: &Session, arguments: &Arguments, progress: &Arc<Progress>) -> CommandResult {
     let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE | OpenFlags::RESIZE).await?;
     let format = node.driver().name();
+    // The work is counted in tables, which stand for the disk.
+    progress.stand_for(node.len());
     let work = async {
         if arguments.options.asks_for_help() {
             program::print(&option_help(session, format)?)?;
@@ -142,7 +145,7 @@ async fn open_and_amend(session: &Session, arguments: &Arguments, progress: &Arc
         let listener = Listener::new(move |done, total| shown.set(done, total));
         let amended = amending.amend(AmendRequest { options, force: arguments.force, progress: listener }).await;
         // Also after a failure, as in the reference.
-        progress.set_percent(100.0);
+        progress.set(node.len(), node.len());
         amended.map_err(|error| Failure::new(error.chain()))
     };
     let worked = work.await;

@@ -102,7 +102,7 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
 fn run(words: Vec<String>) -> CommandResult {
     let Some(arguments) = parse(words)? else { return program::print(&COMMAND.help()) };
     Needs::of(COMMAND.name).writes(&arguments.shared.image).confine()?;
-    let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
+    let session = Session::catching_signals()?.with_objects(&arguments.shared.objects);
     session.block_on(commit(&session, &arguments))
 }
 
@@ -111,7 +111,8 @@ async fn commit(session: &Session, arguments: &Arguments) -> CommandResult {
     let flags = OpenFlags::WRITE | OpenFlags::RESIZE;
     // At first as it is opened by everybody: what is wrong with the chain is found out before it is written to.
     let node = session.open_image(&arguments.shared.image, flags).await?;
-    let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
+    let progress =
+        Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()).of("commit");
     progress.start();
     let depth = depth_of_base(arguments, &node).await;
     let closed = node.close().await.map_err(|error| Failure::block(format!("Could not close '{name}'"), &error));
@@ -193,7 +194,8 @@ async fn commit_opened(
         let backing = base.child(ChildRole::Backing);
         base = backing.ok_or_else(|| Failure::new("Image does not have a backing file"))?;
     }
-    copy_down(node, &base, limit, progress).await.map_err(|error| Failure::new(error.chain()))?;
+    copy_down(node, &base, limit, progress).await?;
+    progress.check_stop()?;
     if arguments.keep {
         return Ok(());
     }
@@ -203,35 +205,32 @@ async fn commit_opened(
 }
 
 /// Writes what lies above `base` into it, and makes that durable.
-async fn copy_down(
-    node: &Arc<Node>,
-    base: &Arc<Node>,
-    limit: &RateLimit,
-    progress: &Progress,
-) -> Result<(), BlockError> {
+async fn copy_down(node: &Arc<Node>, base: &Arc<Node>, limit: &RateLimit, progress: &Progress) -> Result<(), Failure> {
+    let plain = |error: BlockError| Failure::new(error.chain()).of_kind(&error);
     let size = node.len();
     if base.len() < size {
-        base.truncate(size, PreallocMode::Off).await?;
+        base.truncate(size, PreallocMode::Off).await.map_err(plain)?;
     }
     let mut offset = 0;
     while offset < size {
+        progress.check_stop()?;
         progress.set(offset, size);
-        let found = block_status_above(node, Some(base), offset, size - offset).await?;
+        let found = block_status_above(node, Some(base), offset, size - offset).await.map_err(plain)?;
         let len = if found.status.len == 0 { size - offset } else { found.status.len };
         if found.node.is_none() {
             offset += len;
             continue;
         }
         if found.status.is_zero() {
-            base.write_zeroes(offset, len, ZeroFlags::MAY_UNMAP).await?;
+            base.write_zeroes(offset, len, ZeroFlags::MAY_UNMAP).await.map_err(plain)?;
             offset += len;
             continue;
         }
         let len = len.min(STEP);
-        let data = node.read_bytes(offset, usize::try_from(len).expect("a step")).await?;
-        base.write(offset, data.into(), WriteFlags::empty()).await?;
+        let data = node.read_bytes(offset, usize::try_from(len).expect("a step")).await.map_err(plain)?;
+        base.write(offset, data.into(), WriteFlags::empty()).await.map_err(plain)?;
         limit.pass(len).await;
         offset += len;
     }
-    base.flush().await
+    base.flush().await.map_err(plain)
 }

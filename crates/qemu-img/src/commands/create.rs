@@ -9,6 +9,7 @@ use qemu_block::registry::{OpenSpec, resolve_backing_name};
 use qemu_block::types::OpenFlags;
 
 use super::Command;
+use super::convert::target::{NotCreated, create_removable};
 use crate::cli::common::OptionList;
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
@@ -135,7 +136,7 @@ fn run(words: Vec<String>) -> CommandResult {
             let Arguments { filename, backing, options, .. } = &arguments;
             let needs = Needs::of(COMMAND.name).creates(filename, options);
             backing.iter().fold(needs, |needs, name| needs.reads_backing(filename, name)).confine()?;
-            let session = Session::new()?.with_objects(&arguments.objects);
+            let session = Session::catching_signals()?.with_objects(&arguments.objects);
             session.block_on(create(&session, &arguments))
         }
     }
@@ -165,19 +166,22 @@ pub(crate) fn option_help(session: &Session, format: &str, filename: Option<&str
 
 async fn create(session: &Session, arguments: &Arguments) -> CommandResult {
     let filename = &arguments.filename;
-    let fail = |error: BlockError| Failure::block(filename, &error);
+    let fail = |error: BlockError| Failure::block(filename, &error).about(filename);
     let context = session.context();
     let schema = context.create_schema(&arguments.format, Some(filename)).map_err(fail)?;
     let options = settle_options(session, arguments, &schema).await.map_err(fail)?;
     if !arguments.quiet {
         messages::print(&formatting_line(filename, &arguments.format, &schema, &options))?;
     }
-    context.create(&arguments.format, filename, options).await.map_err(|error| {
-        if error.errno() != libc::EFBIG {
-            return fail(error);
-        }
-        fail(too_large(&arguments.format, &schema))
+    let created = create_removable(session, &arguments.format, filename, options, false).await;
+    let file = created.map_err(|failed| match failed {
+        NotCreated::Interrupted(signal) => Failure::Interrupted(signal),
+        NotCreated::Failed(error) if error.errno() == libc::EFBIG => fail(too_large(&arguments.format, &schema)),
+        NotCreated::Failed(error) => fail(error),
     })?;
+    // A signal that came too late to stop it has its way nevertheless: whoever sent it expects no image.
+    session.signals().check()?;
+    file.keep();
     Ok(Outcome::Success)
 }
 

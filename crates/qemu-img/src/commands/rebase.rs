@@ -126,14 +126,15 @@ fn run(words: Vec<String>) -> CommandResult {
     let image = &arguments.shared.image;
     let needs = Needs::of(COMMAND.name).writes(image);
     arguments.backing.iter().fold(needs, |needs, name| needs.reads_backing(&image.name, name)).confine()?;
-    let session = Session::showing_progress()?.with_objects(&arguments.shared.objects);
+    let session = Session::catching_signals()?.with_objects(&arguments.shared.objects);
     session.block_on(rebase(&session, &arguments))
 }
 
 async fn rebase(session: &Session, arguments: &Arguments) -> CommandResult {
     let mut flags = OpenFlags::WRITE | OpenFlags::RESIZE;
     flags.set(OpenFlags::NO_BACKING, arguments.is_unsafe);
-    let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone());
+    let progress =
+        Progress::new(arguments.shared.progress, arguments.shared.quiet, session.signals().clone()).of("rebase");
     progress.start();
     // The image is written to and so cannot be shared; as in the reference -U is taken and means nothing.
     let image = ImageArg { force_share: false, ..arguments.shared.image.clone() };
@@ -238,6 +239,7 @@ impl Rebase<'_> {
         let common = old.as_ref().and_then(|old| self.in_chain(old));
         let mut offset = 0;
         while offset < size {
+            self.progress.check_stop()?;
             self.progress.set(offset, size);
             let wanted = STEP.min(size - offset);
             let own = self.node.block_status(offset, wanted).await.map_err(|error| status_failed(offset, &error))?;

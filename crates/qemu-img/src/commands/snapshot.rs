@@ -10,14 +10,14 @@ use qemu_block::node::Node;
 use qemu_block::types::OpenFlags;
 
 use super::Command;
-use crate::cli::common::{ImageArg, one_filename};
+use crate::cli::common::{ImageArg, OutputFormat, one_filename};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
 use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::cli::shared::{Shared, SharedArgs};
 use crate::failure::{CommandResult, Failure, Outcome};
-use crate::output::image_info::snapshot_list;
+use crate::output::image_info::{snapshot_list, snapshots_json};
 use crate::output::messages;
 use crate::session::Session;
 use crate::strict::Needs;
@@ -26,8 +26,8 @@ use crate::strict::Needs;
 pub(crate) const COMMAND: Command = Command {
     name: "snapshot",
     summary: "Lists, makes, applies or deletes internal snapshots of an image.",
-    synopsis: "[--object OBJDEF] [-q] [-f FMT | --image-opts] [-U] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] \
-               FILENAME",
+    synopsis: "[--object OBJDEF] [-q] [-f FMT | --image-opts] [-U] [-l [--output FORM] | -a SNAPSHOT | -c SNAPSHOT | \
+               -d SNAPSHOT] FILENAME",
     options: || docs(FLAGS),
     operands: &[("FILENAME", "the image")],
     notes: "",
@@ -55,6 +55,7 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::ForceShare),
     Flag::switch(Id::List, Some('l'), &["list"])
         .doc("list the snapshots, which is what happens if nothing else is asked for"),
+    Flag::shared(Shared::Output).written_out().doc("list them as text (human, the default) or JSON (json)"),
     Flag::value(Id::Create, Some('c'), &["create"]).named("SNAPSHOT").doc("make a snapshot of this name"),
     Flag::value(Id::Apply, Some('a'), &["apply"])
         .named("SNAPSHOT")
@@ -75,6 +76,7 @@ struct Arguments {
     image: ImageArg,
     objects: Objects,
     action: Action,
+    output: OutputFormat,
 }
 
 /// The arguments; none when the user asks for help.
@@ -92,10 +94,14 @@ fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
             return Err(Failure::usage(COMMAND.name, "Cannot mix '-l', '-a', '-c', '-d'"));
         }
     }
-    let Some((SharedArgs { mut image, objects, .. }, operands)) = parser.finish() else { return Ok(None) };
+    let Some((SharedArgs { mut image, objects, output, .. }, operands)) = parser.finish() else { return Ok(None) };
     image.name = one_filename(COMMAND.name, operands)?;
     image.check_exclusive("--format")?;
-    Ok(Some(Arguments { image, objects, action: action.unwrap_or(Action::List) }))
+    let action = action.unwrap_or(Action::List);
+    if output == OutputFormat::Json && action != Action::List {
+        return Err(Failure::usage(COMMAND.name, "--output=json is for the list of snapshots, '-l'"));
+    }
+    Ok(Some(Arguments { image, objects, action, output }))
 }
 
 fn run(words: Vec<String>) -> CommandResult {
@@ -106,11 +112,11 @@ fn run(words: Vec<String>) -> CommandResult {
 }
 
 async fn act(session: &Session, arguments: &Arguments) -> CommandResult {
-    let Arguments { image, action, .. } = arguments;
+    let Arguments { image, action, output, .. } = arguments;
     let flags = if *action == Action::List { OpenFlags::empty() } else { OpenFlags::WRITE };
     let node = session.open_image(image, flags | OpenFlags::UNMAP).await?;
     let done = match action {
-        Action::List => list(&node).await,
+        Action::List => list(&node, *output).await,
         Action::Create(name) => create(&node, name).await,
         Action::Apply(name) => apply(&node, name).await,
         Action::Delete(name) => delete(&node, name).await,
@@ -121,11 +127,18 @@ async fn act(session: &Session, arguments: &Arguments) -> CommandResult {
     Ok(Outcome::Success)
 }
 
-async fn list(node: &Node) -> Result<(), Failure> {
-    let Some(snapshots) = node.snapshots() else { return Ok(()) };
-    let snapshots = snapshots.list().await;
-    let snapshots = snapshots.map_err(|error| Failure::block("Could not list the snapshots", &error))?;
-    messages::print(&snapshot_list(&snapshots).into_iter().map(|line| line + "\n").collect::<String>())
+async fn list(node: &Node, output: OutputFormat) -> Result<(), Failure> {
+    let snapshots = match node.snapshots() {
+        Some(snapshots) => {
+            let listed = snapshots.list().await;
+            listed.map_err(|error| Failure::block("Could not list the snapshots", &error).about(node.filename()))?
+        }
+        None => Vec::new(),
+    };
+    messages::print(&match output {
+        OutputFormat::Human => snapshot_list(&snapshots).into_iter().map(|line| line + "\n").collect(),
+        OutputFormat::Json => snapshots_json(&snapshots).pretty(),
+    })
 }
 
 async fn create(node: &Node, name: &str) -> Result<(), Failure> {

@@ -64,7 +64,7 @@ impl ImageInfo {
         };
         let info = &self.info;
         let text = |text: &Option<String>| text.clone().map(Json::Text);
-        let snapshots = || Json::List(info.snapshots.iter().map(snapshot_json).collect());
+        let snapshots = || snapshots_json(&info.snapshots);
         let members = [
             ("children", Some(Json::List(self.children.iter().map(child).collect()))),
             ("backing-filename-format", text(&info.backing_format)),
@@ -194,6 +194,11 @@ fn write_value(out: &mut String, level: usize, name: &str, value: &InfoValue) {
             write_fields(out, level + 1, fields);
         }
     }
+}
+
+/// Internal snapshots, as an array.
+pub(crate) fn snapshots_json(snapshots: &[SnapshotInfo]) -> Json {
+    Json::List(snapshots.iter().map(snapshot_json).collect())
 }
 
 fn snapshot_json(snapshot: &SnapshotInfo) -> Json {

@@ -2,9 +2,10 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use crate::failure::Failure;
+use super::error_json;
+use crate::failure::{Failure, Report};
 use crate::output::human::escape_lines;
-use crate::settings;
+use crate::settings::{self, Form};
 
 /// Writes `text` to standard output at once.
 ///
@@ -28,18 +29,46 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 ///
 /// There is nowhere to report a failure to, so it is ignored.
 pub(crate) fn print_error(text: &str) {
-    let line = format!("{}\n", escape_lines(text));
+    match settings::error_format() {
+        Form::Human => write_error(&format!("{}\n", escape_lines(text))),
+        Form::Json => write_error(&error_json::note(text)),
+    }
+}
+
+/// Tells why the command failed.
+pub(crate) fn report(report: &Report) {
+    match settings::error_format() {
+        Form::Human => print_error(&report.text),
+        Form::Json => write_error(&error_json::error(report)),
+    }
+}
+
+/// Tells programs that a signal ended the command; people see it.
+pub(crate) fn report_signal(name: &str) {
+    if settings::error_format() == Form::Json {
+        write_error(&error_json::interrupted(name));
+    }
+}
+
+fn write_error(line: &str) {
     drop(io::stderr().lock().write_all(line.as_bytes()));
 }
 
 /// `qemu-img: warning: text`, in the name of the program that runs. Some callers take any text on standard error for a failure: warn only when something
 /// is wrong.
 pub(crate) fn warn(text: &str) {
-    print_error(&format!("{}: warning: {text}", settings::program()));
+    match settings::error_format() {
+        Form::Human => print_error(&format!("{}: warning: {text}", settings::program())),
+        Form::Json => write_error(&error_json::warning("warning", text, None)),
+    }
 }
 
 /// The warning for an image that is written to although its format was only guessed to be raw.
 pub(crate) fn warn_probed_raw(filename: &str) {
+    if settings::error_format() == Form::Json {
+        let text = format!("Image format was not specified for '{filename}' and probing guessed raw.");
+        return write_error(&error_json::warning("format-guessed", &text, Some(filename)));
+    }
     print_error(&format!(
         "WARNING: Image format was not specified for '{filename}' and probing guessed raw.\n         \
          Automatically detecting the format is dangerous for raw images, write operations on block 0 will be \

@@ -1,5 +1,6 @@
 //! What the user sees: text, JSON, progress and messages.
 
+pub(crate) mod error_json;
 pub(crate) mod human;
 pub(crate) mod image_info;
 pub(crate) mod json;

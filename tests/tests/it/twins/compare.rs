@@ -133,3 +133,24 @@ fn an_image_that_was_cut_off_is_not_compared() {
         (Some(3), "qemu-img: Sector allocation test failed for outside.qcow2")
     );
 }
+
+#[test]
+fn programs_learn_what_differs_and_where() {
+    let dir = crate::fixture::scratch_with_small_images();
+    let compared = |line: &str, status: i32| -> serde_json::Value {
+        let run = test_support::programs::ours().run(dir.path(), &format!("compare --output=json {line}"));
+        assert_eq!(run.code(), Some(status), "{run}");
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"))
+    };
+    let same = |sizes: bool| serde_json::json!({ "result": "identical", "size-mismatch": sizes });
+    assert_eq!(compared("raw.img zlib.qcow2", 0), same(false));
+    assert_eq!(compared("plain.qcow2 over2.qcow2", 1)["offset"], 65536);
+    assert_eq!(compared("plain.qcow2 over2.qcow2", 1)["kind"], "content");
+    test_support::programs::reference().run(dir.path(), "create -q -f qcow2 -b plain.qcow2 -F qcow2 longer 3M").ok();
+    assert_eq!(compared("plain.qcow2 longer", 0), same(true));
+    let size = serde_json::json!({ "result": "different", "kind": "size", "size-mismatch": true });
+    assert_eq!(compared("-s plain.qcow2 longer", 1), size);
+    assert_eq!(compared("-s raw.img prealloc.qcow2", 1)["kind"], "block-status");
+    let run = test_support::programs::ours().run(dir.path(), "compare --output=json plain.qcow2 missing");
+    assert_eq!((run.code(), run.stdout.as_str()), (Some(2), ""), "{run}");
+}

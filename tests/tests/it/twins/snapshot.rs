@@ -122,3 +122,21 @@ fn what_is_made_is_listed_the_same() {
     };
     assert_eq!(list("plain.qcow2"), list("v2.qcow2"));
 }
+
+#[test]
+fn the_list_as_json_is_the_array_that_info_has() {
+    let dir = scratch_with_small_images();
+    let json = |line: &str| -> serde_json::Value {
+        serde_json::from_str(&ours().run(dir.path(), line).ok().stdout).expect("JSON")
+    };
+    reference().run(dir.path(), "snapshot -c second snap.qcow2").ok();
+    let info: serde_json::Value =
+        serde_json::from_str(&reference().run(dir.path(), "info --output=json snap.qcow2").ok().stdout).expect("JSON");
+    let list = json("snapshot -l --output=json snap.qcow2");
+    assert_eq!(list, info["snapshots"]);
+    assert_eq!(list.as_array().map(Vec::len), Some(2));
+    assert_eq!(json("snapshot --output json raw.img"), serde_json::json!([]));
+    assert_eq!(ours().run(dir.path(), "snapshot -l --output=json plain.qcow2").ok().stdout, "[\n]\n");
+    let run = ours().run(dir.path(), "snapshot -c x --output=json plain.qcow2").fails(1);
+    run.saying("for the list of snapshots");
+}

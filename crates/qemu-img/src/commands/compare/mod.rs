@@ -3,10 +3,12 @@
 //! ```text
 //! side   ─► one image: its status as the reference splits it, and its bytes
 //! walk   ─► both of them from start to end, several requests at a time, findings in order
+//! difference ─► what is found, for people and programs
 //! ```
 //!
 //! QEMU: `img_compare` (qemu-img.c)
 
+mod difference;
 mod side;
 mod walk;
 
@@ -15,7 +17,7 @@ use qemu_block::types::OpenFlags;
 use self::side::Side;
 use self::walk::{Comparison, Verdict};
 use super::Command;
-use crate::cli::common::{ImageArg, parse_cache};
+use crate::cli::common::{ImageArg, OutputFormat, parse_cache};
 use crate::cli::getopt::{Flag, Parser};
 use crate::cli::manual::docs;
 use crate::cli::program;
@@ -30,7 +32,7 @@ use crate::strict::Needs;
 pub(crate) const COMMAND: Command = Command {
     name: "compare",
     summary: "Checks whether two images have the same contents.",
-    synopsis: "[--object OBJDEF] [--image-opts] [-f FMT] [-F FMT] [-T CACHE] [-p] [-q] [-s] [-U] FILENAME1 FILENAME2",
+    synopsis: "[--object OBJDEF] [--image-opts] [-f FMT] [-F FMT] [-T CACHE] [-p] [-q] [-s] [-U] [--output FORM] FILENAME1 FILENAME2",
     options: || docs(FLAGS),
     operands: &[("FILENAME1", "the first image"), ("FILENAME2", "the second image")],
     notes: "The exit status is 0 if the images show the same disk, 1 if they differ or the command line is wrong, 2 if an \
@@ -66,6 +68,7 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::ForceShare),
     Flag::switch(Id::Strict, Some('s'), &["strict"]).doc("the sizes, and what is allocated, must be the same, too"),
     Flag::shared(Shared::Progress),
+    Flag::shared(Shared::Output).written_out(),
 ];
 
 #[derive(Debug)]
@@ -110,32 +113,32 @@ fn run(words: Vec<String>) -> CommandResult {
     session.block_on(async {
         let signals = session.signals().clone();
         let progress = Progress::new(arguments.shared.progress, arguments.shared.quiet, signals).in_steps_of(2.0);
+        let progress = progress.of("compare");
         let compared = compare(&session, arguments, &progress).await;
-        progress.abandon();
-        Ok(match compared? {
-            Verdict::Same => Outcome::Success,
-            Verdict::Different => Outcome::Different,
-        })
+        progress.stop_here(if compared.is_ok() { "done" } else { "failed" });
+        compared
     })
 }
 
-async fn compare(session: &Session, mut arguments: Arguments, progress: &Progress) -> Result<Verdict, Failure> {
+async fn compare(session: &Session, mut arguments: Arguments, progress: &Progress) -> CommandResult {
     let not_opened = |failure: Failure| failure.with_status(STATUS_NOT_OPENED);
     let complaint = |name: &str| format!("Invalid source cache option: {name}");
     let cache = arguments.cache.take().map(|name| parse_cache(&name, complaint)).transpose().map_err(not_opened)?;
     arguments.images.iter_mut().for_each(|image| image.cache = cache);
     let [image_a, image_b] = &arguments.images;
+    let as_json = arguments.shared.output == OutputFormat::Json;
     let side_a = open(session, image_a).await.map_err(not_opened)?;
     let compared = match open(session, image_b).await.map_err(not_opened) {
         Ok(side_b) => {
             let comparison = Comparison {
                 sides: [&side_a, &side_b],
                 strict: arguments.strict,
-                quiet: arguments.shared.quiet,
+                quiet: arguments.shared.quiet || as_json,
                 buffers: session.services().buffers.clone(),
                 progress,
             };
-            let compared = comparison.run().await;
+            let sizes_differ = side_a.len() != side_b.len();
+            let compared = comparison.run().await.map(|verdict| (verdict, sizes_differ));
             // The images were only read, so a failure to close loses nothing.
             drop(side_b.node().close().await);
             compared
@@ -143,7 +146,15 @@ async fn compare(session: &Session, mut arguments: Arguments, progress: &Progres
         Err(failure) => Err(failure),
     };
     drop(side_a.node().close().await);
-    compared
+    let (verdict, sizes_differ) = compared?;
+    let difference = match verdict {
+        Verdict::Same => None,
+        Verdict::Different(difference) => Some(difference),
+    };
+    if as_json && !arguments.shared.quiet {
+        messages::print(&difference::json(difference, sizes_differ).pretty())?;
+    }
+    Ok(if difference.is_some() { Outcome::Different } else { Outcome::Success })
 }
 
 async fn open(session: &Session, image: &ImageArg) -> Result<Side, Failure> {

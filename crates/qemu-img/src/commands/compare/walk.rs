@@ -12,9 +12,10 @@ use qemu_util::buf::{BufPool, IoBuf};
 use qemu_util::units::MIB;
 use qemu_util::zero::is_zero;
 
+use super::difference::Difference;
 use super::side::{Extent, Side};
 use super::{STATUS_NO_STATUS, STATUS_NOT_READ, say};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::output::progress::Progress;
 
 /// Bytes that are read at once of each image. QEMU: `IO_BUF_SIZE`
@@ -31,13 +32,13 @@ const STRIDE: usize = 64 << 10;
 pub(super) enum Verdict {
     /// The images show the same disk.
     Same,
-    /// They do not, and it has been said where.
-    Different,
+    /// They do not, and here is where.
+    Different(Difference),
 }
 
 /// Why a walk ends early.
 enum Stop {
-    Difference(String),
+    Difference(Difference),
     Failure(Failure),
 }
 
@@ -74,6 +75,7 @@ struct Cursor {
 pub(super) struct Comparison<'a> {
     pub(super) sides: [&'a Side; 2],
     pub(super) strict: bool,
+    /// Whether nothing is said.
     pub(super) quiet: bool,
     pub(super) buffers: BufPool,
     pub(super) progress: &'a Progress,
@@ -88,8 +90,7 @@ impl Comparison<'_> {
         let [len_a, len_b] = self.sides.map(Side::len);
         self.progress.start();
         if self.strict && len_a != len_b {
-            say("Strict mode: Image size mismatch!", self.quiet)?;
-            return Ok(Verdict::Different);
+            return self.differ(Difference::Size);
         }
         let steps = stream::unfold(Some(Cursor::default()), |cursor| async move { self.next_step(cursor?).await });
         let mut checked = pin!(steps.map(|step| self.check(step)).buffered(STEPS));
@@ -97,15 +98,17 @@ impl Comparison<'_> {
             match checked {
                 Ok(step) if step.work == Work::TellSizes => say("Warning: Image size mismatch!", self.quiet)?,
                 Ok(step) => self.progress.advance(step.len, len_a.max(len_b)),
-                Err(Stop::Difference(text)) => {
-                    say(&text, self.quiet)?;
-                    return Ok(Verdict::Different);
-                }
+                Err(Stop::Difference(difference)) => return self.differ(difference),
                 Err(Stop::Failure(failure)) => return Err(failure),
             }
         }
         say("Images are identical.", self.quiet)?;
         Ok(Verdict::Same)
+    }
+
+    fn differ(&self, difference: Difference) -> Result<Verdict, Failure> {
+        say(&difference.text(), self.quiet)?;
+        Ok(Verdict::Different(difference))
     }
 
     /// The step at a cursor, and the cursor behind it: none behind a step that ends the walk.
@@ -134,7 +137,7 @@ impl Comparison<'_> {
         let a = a.map_err(|_| no_status(side_a))?;
         let b = b.map_err(|_| no_status(side_b))?;
         if self.strict && a.kind != b.kind {
-            return Err(Stop::Difference(format!("Strict mode: Offset {offset} block status mismatch!")));
+            return Err(Stop::Difference(Difference::Status(offset)));
         }
         Ok(step_for(offset, a, b))
     }
@@ -164,7 +167,7 @@ impl Comparison<'_> {
         };
         match mismatch {
             None => Ok(step),
-            Some(at) => Err(Stop::Difference(format!("Content mismatch at offset {}!", offset + at as u64))),
+            Some(at) => Err(Stop::Difference(Difference::Content(offset + at as u64))),
         }
     }
 
@@ -174,7 +177,7 @@ impl Comparison<'_> {
         side.read(offset, len, &self.buffers).await.map_err(|error| {
             let reason = error.errno_text();
             let text = format!("Error while reading offset {offset} of {}: {reason}", side.name());
-            Stop::Failure(Failure::new(text).with_status(STATUS_NOT_READ))
+            Stop::Failure(Failure::new(text).with_status(STATUS_NOT_READ).of_kind(&error).about(side.name()).at(offset))
         })
     }
 }
@@ -197,7 +200,7 @@ fn step_for(offset: u64, a: Extent, b: Extent) -> Step {
 
 fn no_status(side: &Side) -> Stop {
     let text = format!("Sector allocation test failed for {}", side.name());
-    Stop::Failure(Failure::new(text).with_status(STATUS_NO_STATUS))
+    Stop::Failure(Failure::new(text).with_status(STATUS_NO_STATUS).with_code(Code::Io).about(side.name()))
 }
 
 /// Where the first sector begins in which two buffers of the same length differ.

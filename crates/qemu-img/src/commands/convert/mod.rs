@@ -140,6 +140,7 @@ async fn convert_with_progress(
     checksum: Option<&Checksum>,
 ) -> Result<(), Failure> {
     let progress = Progress::new(arguments.progress, arguments.quiet, session.signals().clone());
+    let progress = progress.of("copy").beside_output(arguments.writes_stdout());
     progress.start();
     let observers = Observers { arguments, progress: &progress, checksum };
     let converted = if arguments.reads_stdin() {
@@ -308,19 +309,19 @@ async fn fill(
     } else {
         sources.total()
     };
-    run_copy(session, Origin::Images(sources), Sink::Image(&target.backend), rules, observers, total).await?;
+    run_copy(session, Origin::Images(sources), Sink::Image(&target.backend), rules, observers, Some(total)).await?;
     finish_checksum(session, observers, sources.total()).await?;
     sources.check_not_shrunk().map_err(|error| Failure::new(error.chain()).of_kind(&error))
 }
 
-/// Copies, with `total` bytes of data ahead.
+/// Copies, with `total` bytes of data ahead if that is known.
 async fn run_copy(
     session: &Session,
     origin: Origin<'_>,
     sink: Sink<'_>,
     rules: CopyRules,
     observers: Observers<'_>,
-    total: u64,
+    total: Option<u64>,
 ) -> Result<(), Failure> {
     let Observers { arguments, progress, checksum } = observers;
     let watch = Watcher {
@@ -333,7 +334,7 @@ async fn run_copy(
     let buffers = &session.services().buffers;
     match copy(origin, sink, rules, buffers, checksum, &watch).await {
         Ok(Finished::Completely | Finished::Interrupted) => session.signals().check(),
-        Err(failure) => Err(copy_failure(&failure)),
+        Err(failure) => Err(copy_failure(&failure, arguments)),
     }
 }
 
@@ -413,8 +414,8 @@ struct Watcher<'a> {
     progress: &'a Progress,
     signals: Signals,
     limit: RateLimit,
-    /// How many bytes there are to copy.
-    total: u64,
+    /// How many bytes there are to copy, if that is known.
+    total: Option<u64>,
     copied: AtomicU64,
 }
 
@@ -422,7 +423,10 @@ impl Watch for Watcher<'_> {
     fn copied(&self, bytes: u64) {
         // Relaxed: only the sum counts.
         let copied = self.copied.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        self.progress.set(copied, self.total);
+        match self.total {
+            Some(total) => self.progress.set(copied, total),
+            None => self.progress.set_open_ended(copied),
+        }
     }
 
     fn interrupted(&self) -> bool {
@@ -439,14 +443,19 @@ fn status_failure(error: &StatusError) -> Failure {
     Failure::new(text).of_kind(&error.error).at(error.offset)
 }
 
-fn copy_failure(failure: &copy::Failure) -> Failure {
+fn copy_failure(failure: &copy::Failure, arguments: &Arguments) -> Failure {
     let (offset, reason) = (failure.offset, reason(&failure.error));
     let text = match failure.step {
         FailedStep::BlockStatus => format!("error while reading block status at offset {offset}: {reason}"),
         FailedStep::Read => format!("error while reading at byte {offset}: {reason}"),
-        FailedStep::Write => return write_failure(offset, &failure.error),
+        FailedStep::Write => return write_failure(offset, &failure.error).about(&arguments.target),
     };
-    Failure::new(text).of_kind(&failure.error).at(offset)
+    let told = Failure::new(text).of_kind(&failure.error).at(offset);
+    match &arguments.sources[..] {
+        [source] => told.about(source),
+        // It is one of several.
+        _ => told,
+    }
 }
 
 fn write_failure(offset: u64, error: &BlockError) -> Failure {

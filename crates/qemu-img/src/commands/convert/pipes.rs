@@ -47,7 +47,7 @@ pub(super) async fn to_stdout(
     } else {
         sources.total()
     };
-    run_copy(session, Origin::Images(sources), Sink::Stream(&stream), rules, observers, total).await?;
+    run_copy(session, Origin::Images(sources), Sink::Stream(&stream), rules, observers, Some(total)).await?;
     stream.finish().await.map_err(|error| write_failure(sources.total(), &error))?;
     finish_checksum(session, observers, sources.total()).await?;
     sources.check_not_shrunk().map_err(|error| Failure::new(error.chain()).of_kind(&error))
@@ -171,7 +171,7 @@ async fn fill_from(
     let backend = &target.backend;
     let room = if arguments.output.create { Room::Grows(backend) } else { Room::Fixed(backend) };
     let feed = feed(session, input, rules.plan.data_max, room);
-    run_copy(session, Origin::Stream(&feed), Sink::Image(backend), rules, observers, u64::MAX).await?;
+    run_copy(session, Origin::Stream(&feed), Sink::Image(backend), rules, observers, None).await?;
     finish_checksum(session, observers, feed.total().await).await
 }
 
@@ -187,7 +187,7 @@ async fn through(
     let data_max = request_len(None, None, None).await;
     let rules = stream_rules(arguments, data_max, None, ZeroRule::Request);
     let feed = feed(session, input, data_max, Room::Endless);
-    run_copy(session, Origin::Stream(&feed), Sink::Stream(&out), rules, observers, u64::MAX).await?;
+    run_copy(session, Origin::Stream(&feed), Sink::Stream(&out), rules, observers, None).await?;
     finish_checksum(session, observers, feed.total().await).await
 }
 

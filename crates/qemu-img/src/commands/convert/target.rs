@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::pin::pin;
 
 use futures_util::future::{Either, select};
+use nix::sys::signal::Signal;
 use qcow2::format::header::CompressionType;
 use qemu_block::backend::BlockBackend;
 use qemu_block::driver::FileIdentity;
+use qemu_block::error::BlockError;
 use qemu_block::node::{ChildRole, Node};
 use qemu_block::options::{CreateOption, Options, check_create_options};
 use qemu_block::registry::path_has_protocol;
@@ -40,7 +42,7 @@ impl CreatePlan {
         size: u64,
     ) -> Result<Self, Failure> {
         let format = arguments.format.clone().unwrap_or_else(|| "raw".to_owned());
-        let plain = |error: qemu_block::error::BlockError| Failure::new(error.chain());
+        let plain = |error: BlockError| Failure::new(error.chain());
         let schema = session.context().create_schema(&format, name).map_err(plain)?;
         let given = arguments.options.parse();
         let mut options = given.and_then(|given| check_create_options(&schema, &given)).map_err(plain)?;
@@ -139,32 +141,61 @@ impl CreatePlan {
         name: &str,
         replacement: Option<&Replacement>,
     ) -> Result<CreatedFile, Failure> {
-        let file = replacement.map_or(name, Replacement::temporary);
-        let path = local_path(file);
         // A temporary file is there, but it is ours.
-        let existed = replacement.is_none() && path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
-        if let Some(path) = path.clone().filter(|_| !existed) {
-            session.signals().set_last_resort(move || drop(CreatedFile::find(Some(path), &Signals::none())));
+        let file = replacement.map_or(name, Replacement::temporary);
+        let (format, ours) = (self.format, replacement.is_some());
+        create_removable(session, &format, file, self.options, ours).await.map_err(|failed| match failed {
+            NotCreated::Interrupted(signal) => Failure::Interrupted(signal),
+            NotCreated::Failed(error) => {
+                Failure::block(format!("{name}: error while converting {format}"), &error).about(name)
+            }
+        })
+    }
+}
+
+/// Why an image was not created.
+#[derive(Debug)]
+pub(in crate::commands) enum NotCreated {
+    /// The driver says so.
+    Failed(BlockError),
+    /// A signal came.
+    Interrupted(Signal),
+}
+
+/// Creates an image in `file`. What is returned removes it again unless told to keep it; a signal that comes meanwhile
+/// removes it, too, if there was nothing before, or if what there was `is_ours`.
+///
+/// # Errors
+/// See [`NotCreated`].
+pub(in crate::commands) async fn create_removable(
+    session: &Session,
+    format: &str,
+    file: &str,
+    options: Options,
+    is_ours: bool,
+) -> Result<CreatedFile, NotCreated> {
+    let path = local_path(file);
+    let existed = !is_ours && path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
+    if let Some(path) = path.clone().filter(|_| !existed) {
+        session.signals().set_last_resort(move || drop(CreatedFile::find(Some(path), &Signals::none())));
+    }
+    let creating = pin!(session.context().create(format, file, options));
+    let stopping = pin!(session.signals().stopped());
+    match select(creating, stopping).await {
+        Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path, session.signals())),
+        Either::Left((Err(error), _)) => {
+            session.signals().clear_last_resort();
+            if is_ours {
+                drop(CreatedFile::find(path, session.signals()));
+            }
+            Err(NotCreated::Failed(error))
         }
-        let format = self.format;
-        let creating = pin!(session.context().create(&format, file, self.options));
-        let stopping = pin!(session.signals().stopped());
-        match select(creating, stopping).await {
-            Either::Left((Ok(()), _)) => Ok(CreatedFile::find(path, session.signals())),
-            Either::Left((Err(error), _)) => {
-                session.signals().clear_last_resort();
-                if replacement.is_some() {
-                    drop(CreatedFile::find(path, session.signals()));
-                }
-                Err(Failure::block(format!("{name}: error while converting {format}"), &error))
+        Either::Right((signal, _)) => {
+            // What existed before may not have been touched yet, so it is left alone.
+            if !existed {
+                drop(CreatedFile::find(path, session.signals()));
             }
-            Either::Right((signal, _)) => {
-                // What existed before may not have been touched yet, so it is left alone.
-                if !existed {
-                    drop(CreatedFile::find(path, session.signals()));
-                }
-                Err(Failure::Interrupted(signal))
-            }
+            Err(NotCreated::Interrupted(signal))
         }
     }
 }
