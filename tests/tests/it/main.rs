@@ -23,6 +23,7 @@
 //! | `pipes` | `-` is standard input or output, and what comes out is an image |
 //! | `progress` | `--progress=json`, and what `-p` shows without it |
 //! | `error_json` | `--error-format=json`: every failure is an object with a stable code |
+//! | `signals` | real signals at any time leave nothing that looks complete, and what was there consistent |
 //! | `faults` | whatever request to the storage fails, the image stays consistent and the error is told |
 
 #![forbid(unsafe_code)]
@@ -45,6 +46,7 @@ mod pipes;
 mod process;
 mod progress;
 mod qemu_io;
+mod signals;
 mod space;
 mod strict;
 mod threads;
