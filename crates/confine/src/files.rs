@@ -67,20 +67,18 @@ fn restrict(files: &[(PathBuf, Use)], network: Network) -> Result<RestrictionSta
     }
     let mut ruleset = ruleset.create()?;
     for path in ALWAYS_READ {
-        ruleset = allow(ruleset, Path::new(path), AccessFs::ReadFile.into())?;
+        allow(&mut ruleset, Path::new(path), AccessFs::ReadFile.into());
     }
     if network == Network::Allowed {
         for path in READ_FOR_NAMES {
-            ruleset = allow(ruleset, Path::new(path), AccessFs::ReadFile.into())?;
+            allow(&mut ruleset, Path::new(path), AccessFs::ReadFile.into());
         }
     }
-    for (path, how) in files {
-        ruleset = allow_use(ruleset, path, *how)?;
-    }
+    files.iter().for_each(|(path, how)| allow_use(&mut ruleset, path, *how));
     ruleset.restrict_self()
 }
 
-fn allow_use(ruleset: RulesetCreated, path: &Path, how: Use) -> Result<RulesetCreated, RulesetError> {
+fn allow_use(ruleset: &mut RulesetCreated, path: &Path, how: Use) {
     // Requests to devices are commands, too: a block device does not even tell its size otherwise.
     let read = AccessFs::ReadFile | AccessFs::IoctlDev;
     let write = read | AccessFs::WriteFile | AccessFs::Truncate;
@@ -89,7 +87,8 @@ fn allow_use(ruleset: RulesetCreated, path: &Path, how: Use) -> Result<RulesetCr
         Use::Read => allow(ruleset, path, read),
         Use::Write => allow(ruleset, path, write),
         Use::Create if fs::metadata(path).is_ok() => {
-            allow(allow(ruleset, path, write)?, &folder_of(path), AccessFs::RemoveFile.into())
+            allow(ruleset, path, write);
+            allow(ruleset, &folder_of(path), AccessFs::RemoveFile.into());
         }
         Use::Create => allow(ruleset, &folder_of(path), write | make),
         // The folder itself is opened, too, to make the new name durable.
@@ -97,13 +96,14 @@ fn allow_use(ruleset: RulesetCreated, path: &Path, how: Use) -> Result<RulesetCr
     }
 }
 
-/// Adds a rule for what `path` refers to now; without an effect if it refers to nothing.
-fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
-    let Ok(file) = PathFd::new(path) else { return Ok(ruleset) };
+/// Adds a rule for what `path` refers to now; without an effect if it refers to nothing, or to a pipe and the like, which
+/// has no place in a file system. Whatever fails here leaves the process with less.
+fn allow(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>) {
+    let Ok(file) = PathFd::new(path) else { return };
     // Files take fewer rights than folders, which the kernel insists on.
     let is_folder = fs::metadata(path).is_ok_and(|data| data.is_dir());
     let access = if is_folder { access } else { access & AccessFs::from_file(NEWEST) };
-    ruleset.add_rule(PathBeneath::new(file, access))
+    drop(ruleset.add_rule(PathBeneath::new(file, access)));
 }
 
 /// The folder in which a file of that name would be made: where a symbolic link leads to counts, not where it is.
