@@ -57,12 +57,20 @@ pub fn copy_sparse_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            let target = File::create(to.join(entry.file_name()))?;
-            let len = copy_sparse(&mut File::open(entry.path())?, &target, 0)?;
-            target.set_len(len)?;
+            copy_sparse_file(&entry.path(), &to.join(entry.file_name()))?;
         }
     }
     Ok(())
+}
+
+/// Copies one file to the new file `to`, leaving out blocks of zeros.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn copy_sparse_file(from: &Path, to: &Path) -> io::Result<()> {
+    let target = File::create(to)?;
+    let len = copy_sparse(&mut File::open(from)?, &target, 0)?;
+    target.set_len(len)
 }
 
 /// Copies `from` to `offset` in `to`, leaving out blocks of 4 KiB that are zero; returns the length of what was read.

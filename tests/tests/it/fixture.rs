@@ -12,7 +12,7 @@ use test_support::files;
 use test_support::programs::{qemu_io, reference, reference_version};
 
 /// Raised when a maker changes, so that images made before are not used.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// A folder that only this test uses; it vanishes with the value.
 pub(crate) fn scratch() -> TempDir {
@@ -59,6 +59,39 @@ pub(crate) fn scratch_with_small_images() -> TempDir {
     dir
 }
 
+/// What an image among the [`small_images`] cannot be read without.
+const BELOW: &[(&str, &str)] = &[
+    ("over2.qcow2", "over.qcow2"),
+    ("over.qcow2", "plain.qcow2"),
+    ("over-raw.qcow2", "raw.img"),
+    ("over-long.qcow2", "plain.qcow2"),
+    ("data-file.qcow2", "data.bin"),
+];
+
+/// A folder of this test's own with copies of those [`small_images`] that `line` names, and of what is below them; with a
+/// folder in it, if the line names `folder`.
+pub(crate) fn scratch_with_images_of(line: &str) -> TempDir {
+    let dir = scratch();
+    let images = small_images();
+    let mut wanted = line.to_owned();
+    // Those above come first in the table, so one pass reaches the end of every chain.
+    for (above, below) in BELOW {
+        if wanted.contains(above) {
+            wanted.push_str(&format!(" {below}"));
+        }
+    }
+    for entry in fs::read_dir(&images).expect("the images can be listed") {
+        let name = entry.expect("an entry can be read").file_name();
+        if wanted.contains(&*name.to_string_lossy()) {
+            files::copy_sparse_file(&images.join(&name), &dir.path().join(&name)).expect("an image can be copied");
+        }
+    }
+    if line.contains("folder") {
+        fs::create_dir(dir.path().join("folder")).expect("a folder can be made");
+    }
+    dir
+}
+
 fn make_small(dir: &Path) {
     make_small_raw(&dir.join("raw.img"));
     let variants = [
@@ -74,6 +107,7 @@ fn make_small(dir: &Path) {
         ("zstd.qcow2", "-c -o compression_type=zstd"),
         ("ext-l2.qcow2", "-o extended_l2=on"),
         ("snap.qcow2", ""),
+        ("bitmaps.qcow2", ""),
         ("leak.qcow2", ""),
         ("outside.qcow2", ""),
         ("overlap.qcow2", ""),
@@ -90,6 +124,8 @@ fn make_small(dir: &Path) {
         "create -q -u -f qcow2 -b missing.qcow2 -F qcow2 orphan.qcow2 1M",
         "create -q -f qcow2 empty.qcow2 1M",
         "snapshot -c before snap.qcow2",
+        "bitmap --add bitmaps.qcow2 b0",
+        "bitmap --add --disable -g 128k bitmaps.qcow2 b1",
     ] {
         reference().run(dir, line).ok();
     }

@@ -9,6 +9,7 @@
 //! | `trace` | `--trace` speaks as the reference's log does |
 //! | `twins` | both programs say and return the same for the same command line |
 //! | `qemu_io` | both programs of that name do the same for the same commands, and read what the other one wrote |
+//! | `differential` | so they do for every option of every command, for pairs of options and for every mistake; the images that they leave are the same |
 //! | `bad_input` | wrong input gives one clear line, and no target that looks finished |
 //! | `damage` | an image that lost a part, or whose tables lie, is an error and never zeros |
 //! | `space` | a target that cannot be written is an error and leaves nothing |
@@ -35,6 +36,7 @@ mod cloud;
 mod consumers;
 mod damage;
 mod dd;
+mod differential;
 mod embedding;
 mod error_json;
 mod faults;
@@ -47,6 +49,7 @@ mod process;
 mod progress;
 mod qemu_io;
 mod signals;
+mod side_by_side;
 mod space;
 mod strict;
 mod threads;

@@ -95,6 +95,8 @@ impl<Id: Copy> Flag<Id> {
 pub(crate) enum Operands {
     /// They are still options.
     Mix,
+    /// As [`Operands::Mix`], but a negative number right behind the first operand is one, too, and no option.
+    MixWithNumber,
     /// They belong to somebody else: the name of a command ends the options of the program.
     EndOptions,
 }
@@ -182,9 +184,13 @@ impl<Id: Copy + PartialEq> Parser<Id> {
                 Some(letters) if !letters.is_empty() => letters.clone_into(&mut self.cluster),
                 _ => {
                     self.operands.push(word);
-                    if self.operands_mode == Operands::EndOptions {
-                        self.operands.extend(self.words.drain(..));
-                        return Ok(None);
+                    match self.operands_mode {
+                        Operands::Mix => {}
+                        Operands::MixWithNumber => self.take_number(),
+                        Operands::EndOptions => {
+                            self.operands.extend(self.words.drain(..));
+                            return Ok(None);
+                        }
                     }
                 }
             }
@@ -194,6 +200,14 @@ impl<Id: Copy + PartialEq> Parser<Id> {
     /// The shared options and the operands, once [`Parser::next`] has returned none; none if the user asks for help.
     pub(crate) fn finish(self) -> Option<(SharedArgs, Vec<String>)> {
         if self.shared.help { None } else { Some((self.shared, self.operands)) }
+    }
+
+    /// Takes the word behind the first operand for an operand if it begins like a negative number.
+    fn take_number(&mut self) {
+        let is_number = |word: &String| matches!(word.as_bytes(), [b'-', b'0'..=b'9', ..]);
+        if self.operands.len() == 1 && self.words.front().is_some_and(is_number) {
+            self.operands.extend(self.words.pop_front());
+        }
     }
 
     fn fail<T>(&self, message: &str) -> Result<T, Failure> {

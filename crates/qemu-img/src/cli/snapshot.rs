@@ -52,16 +52,26 @@ impl SnapshotArg {
             (None, Some(name)) => SnapshotSelector::Any(name.clone()),
             (None, None) => return Ok(()),
         };
-        let Some(node) = sources.first() else { return Ok(()) };
-        let Some(snapshots) = node.snapshots() else {
-            return Err(Failure::new(format!(
-                "Failed to load snapshot: Block format '{}' used by device '' does not support temporarily loading \
-                 internal snapshots",
-                node.driver().name()
-            )));
-        };
-        snapshots.load(&selector).await.map_err(|error| Failure::block("Failed to load snapshot", &error))
+        match sources.first() {
+            Some(node) => load_snapshot(node, &selector).await,
+            None => Ok(()),
+        }
     }
+}
+
+/// Lets `node` show a snapshot.
+///
+/// # Errors
+/// `Failed to load snapshot: …`
+pub(crate) async fn load_snapshot(node: &Node, which: &SnapshotSelector) -> Result<(), Failure> {
+    let Some(snapshots) = node.snapshots() else {
+        return Err(Failure::new(format!(
+            "Failed to load snapshot: Block format '{}' used by device '' does not support temporarily loading internal \
+             snapshots",
+            node.driver().name()
+        )));
+    };
+    snapshots.load(which).await.map_err(|error| Failure::block("Failed to load snapshot", &error))
 }
 
 /// Parses `snapshot.id=…,snapshot.name=…`; a comma within a value is doubled.

@@ -46,22 +46,23 @@ enum Id {
 
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
-    Flag::shared(Shared::Format),
+    // The reference has no long name for it in this command.
+    Flag::shared(Shared::Format).written_out(),
+    Flag::shared(Shared::Object),
     Flag::shared(Shared::ImageOpts),
     Flag::switch(Id::Add, None, &["add"]).doc("create the bitmap; it records writes from now on"),
-    Flag::value(Id::Granularity, Some('g'), &["granularity"])
-        .named("SIZE")
-        .doc("with --add: the bytes that one bit stands for"),
     Flag::switch(Id::Remove, None, &["remove"]).doc("remove it"),
     Flag::switch(Id::Clear, None, &["clear"]).doc("make it empty"),
     Flag::switch(Id::Enable, None, &["enable"]).doc("record writes from now on"),
     Flag::switch(Id::Disable, None, &["disable"]).doc("stop recording writes"),
     Flag::value(Id::Merge, None, &["merge"]).named("SOURCE").doc("add to it what the bitmap SOURCE has"),
+    Flag::value(Id::Granularity, Some('g'), &["granularity"])
+        .named("SIZE")
+        .doc("with --add: the bytes that one bit stands for"),
     Flag::value(Id::SourceFile, Some('b'), &["source-file"])
         .named("NAME")
         .doc("with --merge: SOURCE is a bitmap of this image"),
     Flag::value(Id::SourceFormat, Some('F'), &["source-format"]).named("FMT").doc("the format of that image"),
-    Flag::shared(Shared::Object),
 ];
 
 /// One thing to do.
@@ -157,7 +158,7 @@ fn run(words: Vec<String>) -> CommandResult {
 }
 
 async fn change(session: &Session, arguments: &Arguments) -> CommandResult {
-    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE).await?;
+    let node = session.open_image(&arguments.shared.image, OpenFlags::WRITE | OpenFlags::NO_BACKING).await?;
     let done = change_opened(session, arguments, &node).await;
     // What was done before a failure is kept, as in the reference: bitmaps are stored when the image is closed.
     let closed = node.close().await.map_err(|error| Failure::block("Error while closing the image", &error));
@@ -173,7 +174,7 @@ async fn change_opened(session: &Session, arguments: &Arguments, node: &Node) ->
         None => None,
         Some(name) => {
             let image = ImageArg { name: name.clone(), format: arguments.source_format.clone(), ..ImageArg::default() };
-            Some(session.open_image(&image, OpenFlags::empty()).await?)
+            Some(session.open_image(&image, OpenFlags::NO_BACKING).await?)
         }
     };
     let mut done = Ok(());

@@ -257,7 +257,8 @@ async fn backing_size(
     format: Option<&str>,
 ) -> qemu_block::error::Result<u64> {
     let path = resolve_backing_name(filename, backing);
-    let spec = OpenSpec::file(path).with_driver(format).with_flags(OpenFlags::empty());
+    // Only its size is wanted, whoever else may be writing to it.
+    let spec = OpenSpec::file(path).with_driver(format).with_flags(OpenFlags::FORCE_SHARE);
     let node = session.context().open(spec).await;
     let node = node.map_err(|error| with_hint(&error, "Could not open backing image."))?;
     let size = format_checked_size(&node, format);

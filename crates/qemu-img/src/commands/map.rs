@@ -49,13 +49,13 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Format),
     Flag::shared(Shared::Output),
+    Flag::shared(Shared::Object),
+    Flag::shared(Shared::ImageOpts),
+    Flag::shared(Shared::ForceShare),
     Flag::value(Id::Start, Some('s'), &["start-offset"])
         .named("OFFSET")
         .doc("begin here instead of at the start of the disk"),
     Flag::value(Id::MaxLength, Some('l'), &["max-length"]).named("LENGTH").doc("show no more than so many bytes"),
-    Flag::shared(Shared::Object),
-    Flag::shared(Shared::ImageOpts),
-    Flag::shared(Shared::ForceShare),
 ];
 
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ use crate::cli::number::{SIZE_MAX, parse_number};
 use crate::cli::object::Objects;
 use crate::cli::program;
 use crate::cli::shared::{Shared, SharedArgs};
+use crate::cli::snapshot::load_snapshot;
 use crate::failure::{CommandResult, Failure, Outcome};
 use crate::output::json::Json;
 use crate::output::messages;
@@ -45,16 +46,16 @@ enum Id {
 
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
-    Flag::shared(Shared::Format),
     Flag::value(Id::TargetFormat, Some('O'), &["target-format"])
         .named("FMT")
         .doc("the new image's format (default: raw)"),
+    Flag::shared(Shared::Format),
+    Flag::shared(Shared::ImageOpts),
     Flag::value(Id::Options, Some('o'), &["options"]).named("OPTIONS").doc("options of the new image, as for create"),
     Flag::value(Id::Snapshot, Some('l'), &["snapshot"]).named("SNAPSHOT").doc("measure this snapshot of FILENAME"),
+    Flag::shared(Shared::Object),
     Flag::shared(Shared::Output),
     Flag::value(Id::Size, None, &["size"]).named("N").doc("measure an empty image of this size"),
-    Flag::shared(Shared::Object),
-    Flag::shared(Shared::ImageOpts),
     Flag::shared(Shared::ForceShare),
 ];
 
@@ -166,15 +167,6 @@ async fn measure(session: &Session, arguments: &Arguments, source: Option<&Arc<N
         }
     }
     driver.measure(options, source).await.map_err(|error| Failure::new(error.chain()))
-}
-
-async fn load_snapshot(source: &Arc<Node>, which: &SnapshotSelector) -> Result<(), Failure> {
-    let Some(snapshots) = source.snapshots() else {
-        let name = source.driver().name();
-        let text = format!("Device '{name}' does not support internal snapshots");
-        return Err(Failure::new(format!("Failed to load snapshot: {text}")));
-    };
-    snapshots.load(which).await.map_err(|error| Failure::block("Failed to load snapshot", &error))
 }
 
 fn to_human(measured: Measurement) -> String {

@@ -9,7 +9,7 @@ use qemu_util::units::{SizeError, parse_size};
 
 use super::Command;
 use crate::cli::common::ImageArg;
-use crate::cli::getopt::{Flag, Parser};
+use crate::cli::getopt::{Flag, Operands, Parser};
 use crate::cli::manual::docs;
 use crate::cli::number::SIZE_MAX;
 use crate::cli::object::Objects;
@@ -40,8 +40,8 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Quiet),
-    Flag::shared(Shared::Format),
     Flag::shared(Shared::Object),
+    Flag::shared(Shared::Format),
     Flag::shared(Shared::ImageOpts),
     Flag::value(Id::Preallocation, None, &["preallocation"])
         .named("MODE")
@@ -80,11 +80,8 @@ struct Arguments {
 }
 
 /// The arguments; none when the user asks for help.
-fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
-    let expecting = || Failure::usage(COMMAND.name, "Expecting image file name and size");
-    // The size is taken away first: one that begins with a minus is no option.
-    let size = if words.len() >= 2 { words.pop() } else { None };
-    let mut parser = Parser::new(COMMAND.name, FLAGS, words);
+fn parse(words: Vec<String>) -> Result<Option<Arguments>, Failure> {
+    let mut parser = Parser::with_mode(COMMAND.name, FLAGS, words, Operands::MixWithNumber);
     let (mut prealloc, mut shrink) = (PreallocMode::Off, false);
     while let Some(given) = parser.next()? {
         match given.id {
@@ -97,11 +94,11 @@ fn parse(mut words: Vec<String>) -> Result<Option<Arguments>, Failure> {
     }
     let Some((SharedArgs { mut image, objects, quiet, .. }, operands)) = parser.finish() else { return Ok(None) };
     image.check_exclusive("--format")?;
-    let mut operands = operands.into_iter();
-    let (Some(name), Some(size)) = (operands.next(), size) else { return Err(expecting()) };
-    if operands.next().is_some() {
-        return Err(Failure::usage(COMMAND.name, "Extra argument(s) in command line"));
-    }
+    let [name, size] = <[String; 2]>::try_from(operands).map_err(|operands| {
+        let superfluous = operands.len() > 2;
+        let text = if superfluous { "Extra argument(s) in command line" } else { "Expecting image file name and size" };
+        Failure::usage(COMMAND.name, text)
+    })?;
     image.name = name;
     Ok(Some(Arguments { image, objects, target: parse_target(&size)?, prealloc, shrink, quiet }))
 }
@@ -114,10 +111,8 @@ fn parse_target(text: &str) -> Result<Target, Failure> {
     };
     parse_size(number).map(make).map_err(|error| {
         Failure::new(match error {
-            SizeError::OutOfRange if !number.starts_with('-') => {
-                format!("Value '{number}' is out of range for parameter 'size'")
-            }
-            SizeError::Invalid | SizeError::OutOfRange => "Parameter 'size' expects a non-negative number below 2^64\n\
+            SizeError::OutOfRange => format!("Value '{number}' is out of range for parameter 'size'"),
+            SizeError::Invalid => "Parameter 'size' expects a non-negative number below 2^64\n\
                  Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
                  and exabytes, respectively."
                 .to_owned(),

@@ -49,17 +49,17 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::shared(Shared::Help),
     Flag::shared(Shared::Quiet),
-    Flag::shared(Shared::Format),
     Flag::shared(Shared::Object),
+    Flag::shared(Shared::Format),
     Flag::shared(Shared::ImageOpts),
     Flag::shared(Shared::ForceShare),
     Flag::switch(Id::List, Some('l'), &["list"])
         .doc("list the snapshots, which is what happens if nothing else is asked for"),
     Flag::shared(Shared::Output).written_out().doc("list them as text (human, the default) or JSON (json)"),
-    Flag::value(Id::Create, Some('c'), &["create"]).named("SNAPSHOT").doc("make a snapshot of this name"),
     Flag::value(Id::Apply, Some('a'), &["apply"])
         .named("SNAPSHOT")
         .doc("make the disk what it was at the snapshot with this number or name"),
+    Flag::value(Id::Create, Some('c'), &["create"]).named("SNAPSHOT").doc("make a snapshot of this name"),
     Flag::value(Id::Delete, Some('d'), &["delete"]).named("SNAPSHOT").doc("delete the first snapshot of this name"),
 ];
 

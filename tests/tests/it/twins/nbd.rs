@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use test_support::programs::{ours, reference, reference_speaks_our_version};
 use test_support::servers::Server;
 
-use super::{run, seen};
 use crate::fixture::scratch_with_small_images;
+use crate::side_by_side::{Rigour, seen};
 
 /// How an image is served.
 #[derive(Clone, Copy)]
@@ -54,9 +54,9 @@ impl Twin {
 fn check_served(image: &str, serve: Serve, lines: &str) {
     let (a, b) = (Twin::new(image, serve), Twin::new(image, serve));
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (ran_a, ran_b) = (run(ours(), a.path(), line), run(reference(), b.path(), line));
+        let (ran_a, ran_b) = (ours().run(a.path(), line), reference().run(b.path(), line));
         if reference_speaks_our_version() {
-            let (seen_a, seen_b) = (seen(&ran_a, a.path(), false), seen(&ran_b, b.path(), false));
+            let (seen_a, seen_b) = (seen(&ran_a, a.path(), Rigour::Exact), seen(&ran_b, b.path(), Rigour::Exact));
             assert!(seen_a == seen_b, "=== {line}\n--- ours\n{seen_a}--- reference\n{seen_b}");
         } else {
             assert_eq!(ran_a.code(), ran_b.code(), "{line}");

@@ -3,6 +3,7 @@
 use qemu_block::debug::DebugEvent;
 use qemu_block::error::{BlockError, ErrorKind, Result};
 use qemu_block::types::{PreallocMode, WriteFlags, ZeroFlags};
+use qemu_util::zero::is_zero;
 
 use crate::alloc::Run;
 use crate::cache::entry_table::EntryTable;
@@ -83,7 +84,7 @@ impl Image {
     async fn hide_old_data(&self, old: u64, len: u64, prealloc: PreallocMode) -> Result<()> {
         let first_whole = self.geo.round_up(old).unwrap_or(u64::MAX).min(len);
         let backing_end = self.backing.as_ref().map_or(0, |backing| backing.len()).min(len);
-        if first_whole > old && (backing_end > old || self.ends_in_data(old).await?) {
+        if first_whole > old && (backing_end > old || self.shows_old_data(old, first_whole).await?) {
             let zeros = self.zero_vec(first_whole - old);
             self.write_guest(old, zeros, WriteFlags::empty()).await?;
         }
@@ -106,11 +107,17 @@ impl Image {
         }
     }
 
-    /// Whether the cluster in which a disk of `len` bytes ends holds data of its own.
-    async fn ends_in_data(&self, len: u64) -> Result<bool> {
+    /// Whether the last cluster holds anything but zeros from the end of the disk, `len`, up to its own end.
+    async fn shows_old_data(&self, len: u64, cluster_end: u64) -> Result<bool> {
         let (first, end) = self.clusters_of(len, 1);
         let run = self.meta.lock().await.lookup_run(first, end).await?;
-        Ok(matches!(run.mapping, L2Mapping::Standard { .. } | L2Mapping::Compressed(_) | L2Mapping::Mixed { .. }))
+        if !matches!(run.mapping, L2Mapping::Standard { .. } | L2Mapping::Compressed(_) | L2Mapping::Mixed { .. }) {
+            return Ok(false);
+        }
+        let rest = self.services.buffers.take(usize::try_from(cluster_end - len).expect("less than a cluster"));
+        // What cannot be read is replaced as well.
+        let rest = self.read_guest(len, rest.into()).await;
+        Ok(rest.map_or(true, |rest| !rest.parts().iter().all(|part| is_zero(part))))
     }
 }
 

@@ -94,3 +94,19 @@ fn a_command_name_ends_the_programs_options() {
     assert_eq!(given, [(Id::Quiet, String::new())]);
     assert_eq!(left, ["info", "-h"]);
 }
+
+#[test]
+fn a_negative_number_behind_the_first_operand_is_one() {
+    let accept = |words: &[&str], n_options: usize, operands: &[&str]| {
+        let (given, left) = parse(words, Operands::MixWithNumber).expect("accepted");
+        assert_eq!((given.len(), left), (n_options, operands.iter().map(|word| (*word).to_owned()).collect()));
+    };
+    accept(&["a", "-1k", "-q"], 1, &["a", "-1k"]);
+    accept(&["-q", "a", "-1k"], 1, &["a", "-1k"]);
+    accept(&["a", "-q", "-U"], 2, &["a"]);
+    accept(&["a", "--", "-1k"], 0, &["a", "-1k"]);
+    for words in [&["-1k", "a"][..], &["a", "b", "-1k"], &["a", "-q", "-1k"]] {
+        let complaint = parse(words, Operands::MixWithNumber).expect_err("refused");
+        assert_eq!(complaint, "qemu-img info: invalid option -- '1'");
+    }
+}
