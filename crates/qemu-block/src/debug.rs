@@ -22,8 +22,8 @@ pub trait DebugOps: fmt::Debug + Send + Sync {
     /// Stops the next request that comes to `event`, and calls it `tag`.
     fn set_breakpoint(&self, event: DebugEvent, tag: &str);
 
-    /// Takes back what [`DebugOps::set_breakpoint`] did, and lets all requests go on that it stopped; false if there
-    /// are neither.
+    /// Takes back what [`DebugOps::set_breakpoint`] did, and lets all requests go on that it stopped. False if no
+    /// breakpoint of that tag was left, whatever it had stopped, as in QEMU.
     fn remove_breakpoint(&self, tag: &str) -> bool;
 
     /// Lets the request of that tag go on that was stopped last; false if there is none.

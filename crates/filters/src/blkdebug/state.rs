@@ -159,10 +159,8 @@ impl DebugOps for State {
         let mut inner = self.inner.lock();
         let before = inner.rules.len();
         inner.rules.retain(|(_, rule)| !matches!(&rule.action, Action::Suspend { tag: of } if of == tag));
-        let mut found = inner.rules.len() < before;
-        while inner.resume(tag) {
-            found = true;
-        }
+        let found = inner.rules.len() < before;
+        while inner.resume(tag) {}
         found
     }
 
