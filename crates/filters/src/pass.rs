@@ -23,6 +23,7 @@ const SECTOR_LEN: u64 = 512;
 
 /// A filter: what it does otherwise than the node below. The methods are those of [`BlockOps`].
 #[expect(missing_docs, reason = "the methods are those of `BlockOps`, which documents them")]
+#[expect(clippy::len_without_is_empty, reason = "filters say how long they are; `Node` has the convenience")]
 pub trait Filter: std::fmt::Debug + Send + Sync {
     /// The node below.
     fn child(&self) -> &Arc<Node>;

@@ -66,7 +66,7 @@ impl Placement {
     ///
     /// # Errors
     /// What to print to standard error.
-    pub(super) fn from_file(self, name: &str, len: usize) -> Result<IoVec, String> {
+    pub(super) fn filled_from(self, name: &str, len: usize) -> Result<IoVec, String> {
         let complain = |error: std::io::Error| format!("{name}: {}", errno_text(error.raw_os_error().unwrap_or(0)));
         let file = File::open(name).map_err(complain)?;
         let mut bytes = Vec::new();
@@ -129,7 +129,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), b"abc").expect("written");
         let name = file.path().to_str().expect("text");
-        let read = |len| Placement::Misaligned.from_file(name, len).map(|vec| vec.to_vec());
+        let read = |len| Placement::Misaligned.filled_from(name, len).map(|vec| vec.to_vec());
         assert_eq!(read(7), Ok(b"abcabca".to_vec()));
         assert_eq!(read(2), Ok(b"ab".to_vec()));
         std::fs::write(file.path(), b"").expect("written");

@@ -157,7 +157,7 @@ fn data(
         return Ok(IoVec::default());
     }
     if let Some(name) = options.source {
-        return placement.from_file(name, to_len(len)).map_err(|complaint| shell.refuse_on_stderr(complaint));
+        return placement.filled_from(name, to_len(len)).map_err(|complaint| shell.refuse_on_stderr(complaint));
     }
     if !options.to_state && check_inside(backend, offset, len).is_err() {
         // The request will fail; it needs no memory for that.
