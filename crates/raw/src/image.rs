@@ -59,9 +59,9 @@ impl RawImage {
             return Ok(BlockStatus { len, flags, host_offset: Some(range.start) });
         }
         let below = self.storage.block_status(range.start, len).await?;
-        // Offsets at this level are those in the storage, not those in what stores the storage in turn.
-        let host_offset = below.host_offset.map(|_| range.start);
-        Ok(BlockStatus { host_offset, ..below })
+        // What the storage says is complete: offsets are those where it has the data, and it has looked for holes there.
+        let flags = below.flags.difference(StatusFlags::RECURSE) | StatusFlags::PASSED_ON;
+        Ok(BlockStatus { flags, ..below })
     }
 
     async fn discard_shifted(&self, offset: u64, len: u64) -> Result<()> {

@@ -132,7 +132,9 @@ fn truncation_and_preallocation() {
         assert_eq!(error.chain(), "Unsupported preallocation mode: metadata");
         let error = block_on(node.truncate(0, PreallocMode::Full)).expect_err("nothing to fill");
         assert_eq!(error.chain(), "Cannot use preallocation for shrinking files");
-        let error = block_on(node.truncate((1 << 63) - 512, PreallocMode::Falloc)).expect_err("too much");
+        let error = block_on(node.truncate((1 << 63) - 512, PreallocMode::Falloc)).expect_err("longer than any device");
+        assert_eq!(error.chain(), "offset(9223372036854775296) exceeds maximum(9223372035781033984)");
+        let error = block_on(node.truncate(1 << 62, PreallocMode::Falloc)).expect_err("too much");
         assert!(matches!(error.kind(), ErrorKind::NoSpace), "{error:?}");
         assert_eq!(std::fs::metadata(&path).expect("it exists").len(), (3 << 20) + 1);
         block_on(node.truncate(0, PreallocMode::Off)).expect("shorter is fine");

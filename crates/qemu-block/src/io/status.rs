@@ -30,8 +30,9 @@ impl Node {
         let skipped = offset - wide.start;
         status.len = status.len.saturating_sub(skipped).clamp(1, end - offset);
         status.host_offset = status.host_offset.map(|host| host.saturating_add(skipped));
-        if self.is_filter() {
+        if self.is_filter() || status.flags.contains(StatusFlags::PASSED_ON) {
             // What the node below says is complete.
+            status.flags.remove(StatusFlags::PASSED_ON);
         } else if status.flags.intersects(StatusFlags::DATA | StatusFlags::ZERO) {
             status.flags |= StatusFlags::ALLOCATED;
         } else if self.driver().kind() == DriverKind::Format {

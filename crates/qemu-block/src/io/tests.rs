@@ -308,6 +308,21 @@ fn backends_keep_to_the_device_and_write_through() {
     });
 }
 
+#[test]
+fn zeros_in_what_is_written_are_found_if_asked_for() {
+    run(async {
+        for (has_cheap_zeros, expected) in [(true, (1, 1)), (false, (2, 0))] {
+            let behaviour = Behaviour { zeroes: has_cheap_zeros, ..Behaviour::default() };
+            let (node, state) = node(vec![7; 4096], behaviour, OpenFlags::WRITE | OpenFlags::DETECT_ZEROES);
+            node.write(0, IoVec::from(IoBuf::zeroed(2048)), WriteFlags::empty()).await.unwrap();
+            node.write(2048, IoVec::from(IoBuf::copy_of(&[1; 1024])), WriteFlags::empty()).await.unwrap();
+            let state = state.lock();
+            assert_eq!((state.counts.writes, state.counts.zeroes), expected);
+            assert!(state.bytes[..2048].iter().all(|byte| *byte == 0) && state.bytes[2048..3072] == [1; 1024]);
+        }
+    });
+}
+
 fn layer(len: usize, extents: &[(u64, StatusFlags)], children: Vec<Edge>) -> Arc<Node> {
     let extents = extents.to_vec();
     let behaviour = Behaviour { kind: DriverKind::Format, extents, children, ..Behaviour::default() };

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use qemu_util::buf::{IoBuf, IoVec};
+use qemu_util::zero::is_zero;
 
 use super::align::{buffer, memory_fits_write, piece_end, widen};
 use super::range_lock::{RangeGuard, RangeMode};
@@ -11,7 +12,7 @@ use crate::debug::DebugEvent;
 use crate::error::Result;
 use crate::node::Node;
 use crate::registry::PROBE_LEN;
-use crate::types::{BlockLimits, PreallocMode, WriteFlags};
+use crate::types::{BlockLimits, OpenFlags, PreallocMode, WriteFlags, ZeroFlags};
 
 impl Node {
     /// Writes `data` at `offset`. Any offset and length will do; what the driver cannot take is padded by reading first.
@@ -32,6 +33,15 @@ impl Node {
         if data.is_empty() {
             return Ok(());
         }
+        let detects = self.flags().contains(OpenFlags::DETECT_ZEROES) && flags.is_empty();
+        if detects && data.parts().iter().all(|part| is_zero(part)) {
+            return self.write_zeroes(offset, bytes, ZeroFlags::MAY_UNMAP).await;
+        }
+        self.write_data(range, data, flags).await
+    }
+
+    /// Writes the data as it is.
+    pub(super) async fn write_data(&self, range: Range<u64>, data: IoVec, flags: WriteFlags) -> Result<()> {
         let limits = self.limits();
         let mut left = range.clone();
         while !left.is_empty() {

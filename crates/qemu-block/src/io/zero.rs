@@ -91,7 +91,7 @@ impl Node {
         while at < range.end {
             let end = range.end.min((at / len_u64(ZERO_BUFFER_LEN) + 1) * len_u64(ZERO_BUFFER_LEN));
             let zeros = IoVec::from(ZEROS.slice(0..len_usize(end - at)));
-            self.write(at, zeros, WriteFlags::empty()).await?;
+            self.write_data(at..end, zeros, WriteFlags::empty()).await?;
             at = end;
         }
         Ok(())

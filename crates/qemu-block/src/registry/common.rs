@@ -26,7 +26,7 @@ pub(super) fn take_common(options: &mut Options, mut flags: OpenFlags) -> Result
     if flags.contains(OpenFlags::FORCE_SHARE | OpenFlags::WRITE) {
         return Err(invalid("force-share=on can only be used with read-only images"));
     }
-    take_detect_zeroes(options)?;
+    flags.set(OpenFlags::DETECT_ZEROES, take_detect_zeroes(options, flags)?);
     take_node_name(options)?;
     Ok(flags)
 }
@@ -44,12 +44,14 @@ fn parse_discard(value: &str) -> Option<bool> {
     }
 }
 
-fn take_detect_zeroes(options: &mut Options) -> Result<()> {
+/// Whether zeros are looked for in what is written. What may be unmapped, `discard` says; with `unmap` it must say so.
+fn take_detect_zeroes(options: &mut Options, flags: OpenFlags) -> Result<bool> {
     match options.take_str("detect-zeroes").as_deref() {
-        None | Some("off") => Ok(()),
-        Some(mode @ ("on" | "unmap")) => {
-            let message = format!("detect-zeroes={mode} is not supported");
-            Err(BlockError::new(ErrorKind::Unsupported, message))
+        None | Some("off") => Ok(false),
+        Some("on") => Ok(true),
+        Some("unmap") if flags.contains(OpenFlags::UNMAP) => Ok(true),
+        Some("unmap") => {
+            Err(invalid("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"))
         }
         Some(other) => Err(invalid(&format!("invalid parameter value: {other}"))),
     }

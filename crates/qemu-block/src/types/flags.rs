@@ -26,6 +26,8 @@ bitflags! {
         const NO_IO = 1 << 8;
         /// The open is a consistency check: damage is reported later, not refused now.
         const CHECK = 1 << 9;
+        /// Writes of zeros become requests to make a range zero (`detect-zeroes`).
+        const DETECT_ZEROES = 1 << 10;
     }
 
     /// What a user of a node does, or lets others do, with it. The bit number is QEMU's lock byte.
@@ -67,13 +69,14 @@ impl OpenFlags {
     /// [`OpenFlags::UNMAP`] is always set. QEMU: `bdrv_inherited_options` (block.c).
     #[must_use]
     pub fn for_storage(self) -> Self {
-        self.difference(Self::NO_BACKING | Self::NO_IO | Self::CHECK) | Self::UNMAP
+        self.difference(Self::NO_BACKING | Self::NO_IO | Self::CHECK | Self::DETECT_ZEROES) | Self::UNMAP
     }
 
     /// The part that a backing file is opened with: never writable.
     #[must_use]
     pub fn for_backing(self) -> Self {
-        self.difference(Self::WRITE | Self::RESIZE | Self::NO_BACKING | Self::WRITE_THROUGH | Self::CHECK)
+        let not_handed_down = Self::NO_BACKING | Self::WRITE_THROUGH | Self::CHECK | Self::DETECT_ZEROES;
+        self.difference(Self::WRITE | Self::RESIZE | not_handed_down)
     }
 }
 

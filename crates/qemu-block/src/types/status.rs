@@ -16,6 +16,8 @@ bitflags! {
         const COMPRESSED = 1 << 3;
         /// The storage below may know holes inside the range.
         const RECURSE = 1 << 4;
+        /// The status is that of the node below, and complete: nothing of this node is to be added. QEMU: `BDRV_BLOCK_RAW`.
+        const PASSED_ON = 1 << 5;
     }
 }
 

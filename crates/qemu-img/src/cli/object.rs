@@ -45,6 +45,9 @@ impl Objects {
             _ => return Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'"))),
         };
         let id = take_text(&mut properties, "id")?.ok_or_else(|| Failure::new("Parameter 'id' is missing"))?;
+        if definition.starts_with('{') && kind == "throttle-group" {
+            check_integers(&properties)?;
+        }
         make(self, &id, properties)
     }
 
@@ -109,6 +112,16 @@ fn throttle_limits(properties: &mut Options) -> Result<Limits, Failure> {
 }
 
 /// Takes a property whose value is a number.
+/// JSON has numbers of its own, so a text is none there.
+fn check_integers(properties: &Options) -> Result<(), Failure> {
+    let is_limit = |name: &str| name.starts_with("x-") || name.starts_with("limits.");
+    let wrong = properties.iter().find(|(name, value)| is_limit(name) && matches!(value, OptionValue::Text(_)));
+    match wrong {
+        Some((name, _)) => Err(Failure::new(format!("Invalid parameter type for '{name}', expected: integer"))),
+        None => Ok(()),
+    }
+}
+
 fn take_integer(properties: &mut Options, name: &str) -> Result<Option<i64>, Failure> {
     match properties.take(name) {
         None => Ok(None),

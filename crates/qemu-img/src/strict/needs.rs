@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn paths_are_found_in_every_form_of_a_name() {
         let needs = Needs::of("info").reads(&image("a", false)).reads(&image("file:b:c", false));
-        assert_eq!(names(needs), ["Read a", "Read b:c", "Read c"]);
+        assert_eq!(names(needs), ["Read a", "Read b:c", "Read b", "Read c"]);
         let needs = Needs::of("info").writes(&image("driver=qcow2,file.filename=x,backing.file.filename=y", true));
-        assert_eq!(names(needs), ["Write x", "Write y"]);
+        assert_eq!(names(needs), ["Write y", "Write x"]);
         let needs = Needs::of("info").reads(&image(r#"json:{"file":{"filename":"z"}}"#, false));
         assert_eq!(names(needs), ["Read z"]);
         assert_eq!(names(Needs::of("info").reads(&image("json:nonsense", false))), Vec::<String>::new());

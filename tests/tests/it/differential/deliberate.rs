@@ -98,18 +98,69 @@ pub(super) const ALL: &[Deliberate] = &[
         lines: "
             info --image-opts driver=qcow2,file.driver=raw,file.file.filename=plain.qcow2
             info --image-opts driver=raw,file.driver=qcow2,file.file.filename=plain.qcow2
-            info --image-opts driver=qcow2,file.filename=plain.qcow2,encrypt.key-secret=s
         ",
         what: "an image that was opened with options is called by the name of its file",
         why: "the reference makes a json: text whose members have the order of its hash table",
     },
     Deliberate {
-        lines: r#"
-            info json:{"driver":"qcow2","backing":{"driver":"raw","file.filename":"raw.img"},"file.filename":"over.qcow2"}
-            info --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=raw,backing.file.filename=raw.img
-        "#,
-        what: "info takes options for the backing file, which it does not open",
-        why: "the same options work for every other command; the reference refuses them here",
+        lines: "
+            rebase -b empty.qcow2 -F qcow2 -F qcow2 -F raw over.qcow2
+            rebase -b empty.qcow2 -F qcow2 -F raw over.qcow2
+        ",
+        what: "zeros that a rebase has to store become zero clusters",
+        why: "the reference writes clusters full of zeros",
+    },
+    Deliberate {
+        lines: "
+            convert -O qcow2 -c -S 0 plain.qcow2 new
+            convert -B plain.qcow2 -F qcow2 -c -O qcow2 over.qcow2 new
+        ",
+        what: "clusters of zeros are zero clusters also where data is compressed",
+        why: "the reference compresses zeros; what the disk shows is the same, and reading it costs less",
+    },
+    Deliberate {
+        lines: "
+            ;reference create -q -f qcow2 new 64M; convert -n --target-image-opts -f raw raw.img driver=compress,file.driver=qcow2,file.file.filename=new
+        ",
+        what: "the filter compress takes writes that are no whole clusters",
+        why: "the reference fails there with an I/O error",
+    },
+    Deliberate {
+        lines: "
+            amend -o lazy_refcounts=on -o size=9E plain.qcow2
+        ",
+        what: "amend changes nothing when one of the changes is impossible",
+        why: "the reference has made the others by then",
+    },
+    Deliberate {
+        lines: "
+            dd -f raw if=raw.img of=raw.img
+        ",
+        what: "dd does not copy an image onto itself",
+        why: "the reference empties it first",
+    },
+    Deliberate {
+        lines: "
+            create new 9223372036854775807
+        ",
+        what: "a size that no file can have is told as such",
+        why: "the reference rounds it up, gets a negative number, and says that an argument is invalid",
+    },
+    Deliberate {
+        lines: "
+            resize --preallocation=metadata over.qcow2 4M
+        ",
+        what: "preallocating the new part of an overlay leaves its old last cluster where it is",
+        why: "the backing file has it, and zeros behind its end; the reference copies it",
+    },
+    Deliberate {
+        lines: "
+            info --image-opts driver=qcow2,file.filename=plain.qcow2,overlap-check=all
+            info --image-opts driver=qcow2,file.filename=plain.qcow2,overlap-check=nonesuch
+            info --image-opts driver=qcow2,file.filename=plain.qcow2,pass-discard-request=maybe
+        ",
+        what: "the options overlap-check and pass-discard-* of qcow2 are refused as unknown",
+        why: "they are not done yet: writes are always checked against metadata, and freed space is always given back",
     },
     Deliberate {
         lines: "

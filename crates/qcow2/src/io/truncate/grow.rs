@@ -115,9 +115,12 @@ impl Image {
             return Ok(false);
         }
         let rest = self.services.buffers.take(usize::try_from(cluster_end - len).expect("less than a cluster"));
-        // What cannot be read is replaced as well.
-        let rest = self.read_guest(len, rest.into()).await;
-        Ok(rest.map_or(true, |rest| !rest.parts().iter().all(|part| is_zero(part))))
+        match self.read_guest(len, rest.into()).await {
+            Ok(rest) => Ok(!rest.parts().iter().all(|part| is_zero(part))),
+            // Data that is not there, or not what it should be, is replaced; storage that fails is nobody's data.
+            Err(error) if matches!(error.kind(), ErrorKind::Truncated | ErrorKind::Corrupt) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 
