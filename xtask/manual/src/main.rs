@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use qemu_img::manual::{CommandDoc, commands, common_options, program_options};
+use qemu_img::manual::{CommandDoc, commands, common_options, program_options, qemu_io};
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -36,6 +36,7 @@ fn write_all(dir: &Path) -> io::Result<()> {
     let (commands, options) = (commands(), program_options());
     fs::create_dir_all(dir)?;
     fs::write(dir.join("qemu-img.1"), man::page(&commands, &options))?;
+    fs::write(dir.join("qemu-io.1"), man::io_page(&qemu_io()))?;
     let commands = with_common_options(commands);
     fs::write(dir.join("qemu-img.bash"), bash::script(&commands, &options))?;
     fs::write(dir.join("_qemu-img"), zsh::script(&commands, &options))?;

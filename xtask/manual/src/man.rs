@@ -36,6 +36,27 @@ const STATUSES: &[(&str, &str)] = &[
     ("63", "For check: the format has nothing to check."),
 ];
 
+/// The page `qemu-io(1)`. Its commands explain themselves: the program has a help of its own.
+pub(crate) fn io_page(program: &CommandDoc) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(
+        ".TH QEMU\\-IO 1 \"\" \"qemu\\-img in Rust {version}\" \"User Commands\"\n\
+         .SH NAME\nqemu\\-io \\- sends requests to a disk image\n\
+         .SH SYNOPSIS\n.B qemu\\-io\n{}\n.SH DESCRIPTION\n",
+        escape(program.synopsis)
+    );
+    paragraph(&mut text, IO_INTRODUCTION);
+    text.push_str(".SH OPTIONS\n");
+    program.options.iter().for_each(|option| item(&mut text, &names(option), option.help));
+    program.operands.iter().for_each(|(name, help)| item(&mut text, &format!("\\fI{}\\fR", escape(name)), help));
+    text.push_str(".SH SEE ALSO\n.BR qemu\\-img (1)\n");
+    text
+}
+
+const IO_INTRODUCTION: &str = "Opens an image and does what its commands say: read, write, discard, flush and so on. \
+    They come from -c, one after the other, or from standard input, a line each. The command help lists them, \
+    and help COMMAND explains one. The language and the output are those of the tool of the same name that comes with QEMU.";
+
 fn section(text: &mut String, command: &CommandDoc) {
     text.push_str(&format!(".SS {}\n", escape(command.name)));
     text.push_str(&format!(".B qemu\\-img {}\n{}\n.PP\n", escape(command.name), escape(command.synopsis)));
@@ -79,7 +100,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use qemu_img::manual::{commands, program_options};
+    use qemu_img::manual::{commands, program_options, qemu_io};
 
     use super::*;
 
@@ -101,6 +122,7 @@ mod tests {
     fn no_text_is_taken_for_a_macro() {
         assert_eq!(escape(".x -y \\z"), "\\&.x \\-y \\ez");
         let page = page(&commands(), &program_options());
+        let page = page + &io_page(&qemu_io());
         let macros = [".TH", ".SH", ".SS", ".TP", ".PP", ".B ", ".BR"];
         let stray =
             page.lines().find(|line| line.starts_with(['.', '\'']) && !macros.iter().any(|m| line.starts_with(m)));

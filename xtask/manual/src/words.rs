@@ -31,7 +31,7 @@ pub(crate) fn values(option: &OptionDoc) -> Option<Values> {
         "FORM" => Values::Words(FORMS),
         "WHAT" => Values::Words(REPAIRS),
         "MODE" => Values::Words(PREALLOCATION),
-        "HASH" => Values::Words(CHECKSUMS),
+        "ALGORITHM" => Values::Words(CHECKSUMS),
         "FILE" | "BACKING" | "NAME" | "BASE" => Values::File,
         _ => Values::Anything,
     })

@@ -11,7 +11,8 @@ use crate::process::{root, run};
 const TEXTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
 /// Where the files of [`crate::dist::write_manual`] lie below a prefix such as `/usr`.
-pub(super) const MANUAL: [(&str, &str); 4] = [
+pub(super) const MANUAL: [(&str, &str); 5] = [
+    ("qemu-io.1", "share/man/man1/qemu-io.1"),
     ("qemu-img.1", "share/man/man1/qemu-img.1"),
     ("qemu-img.bash", "share/bash-completion/completions/qemu-img"),
     ("_qemu-img", "share/zsh/site-functions/_qemu-img"),

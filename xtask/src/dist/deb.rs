@@ -18,7 +18,8 @@ use super::archive::{MANUAL, pack, put};
 use crate::process::{root, run};
 
 /// Files that `qemu-utils` has, too.
-const DIVERTED: [&str; 3] = ["/usr/bin/qemu-img", "/usr/bin/qemu-io", "/usr/share/man/man1/qemu-img.1.gz"];
+const DIVERTED: [&str; 4] =
+    ["/usr/bin/qemu-img", "/usr/bin/qemu-io", "/usr/share/man/man1/qemu-img.1.gz", "/usr/share/man/man1/qemu-io.1.gz"];
 
 /// Makes `DIR/qemu-img-rust_VERSION_ARCH.deb`.
 pub(super) fn make(release: &Release, programs: &[PathBuf], manual: &Path) -> io::Result<()> {
@@ -32,7 +33,8 @@ pub(super) fn make(release: &Release, programs: &[PathBuf], manual: &Path) -> io
         put(&manual.join(file), &usr.join(place))?;
     }
     // Debian's manual pages are packed.
-    run(Command::new("gzip").arg("-9n").arg(usr.join("share/man/man1/qemu-img.1")))?;
+    let pages = usr.join("share/man/man1");
+    run(Command::new("gzip").arg("-9n").args([pages.join("qemu-img.1"), pages.join("qemu-io.1")]))?;
     let doc = usr.join("share/doc/qemu-img-rust");
     put(&root().join("README.md"), &doc.join("README.md"))?;
     put(&root().join("LICENSE-MIT"), &doc.join("copyright"))?;
