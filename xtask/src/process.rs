@@ -62,8 +62,9 @@ pub(crate) fn build_qemu_img(profile: &str) -> io::Result<PathBuf> {
 pub(crate) fn build_qemu_img_with(args: &[String], variables: &[(&str, OsString)]) -> io::Result<PathBuf> {
     let variables: Vec<_> = variables.iter().map(|(name, value)| (OsString::from(name), value.clone())).collect();
     let programs = build(args, &variables)?;
-    let is_it = |program: &PathBuf| program.file_name().is_some_and(|name| name == "qemu-img");
-    programs.into_iter().find(is_it).ok_or_else(|| io::Error::other("cargo names no binary qemu-img"))
+    // With the feature `mutants` it has another name; qemu-io belongs to the same package.
+    let is_it = |program: &PathBuf| program.file_name().is_some_and(|name| name != "qemu-io");
+    programs.into_iter().rfind(is_it).ok_or_else(|| io::Error::other("cargo names no binary qemu-img"))
 }
 
 /// Builds the programs of the package `qemu-img` that users get, and says where they are.
