@@ -24,7 +24,7 @@ pub(super) fn make(dir: &Path, name: &str, programs: &[PathBuf], manual: &Path) 
     let work = tempfile::tempdir()?;
     let tree = work.path().join(name);
     for program in programs {
-        put(program, &tree.join("bin").join(program.file_name().unwrap_or_default()))?;
+        put_program(program, &tree.join("bin"))?;
     }
     for (file, place) in MANUAL {
         put(&manual.join(file), &tree.join(place))?;
@@ -33,6 +33,13 @@ pub(super) fn make(dir: &Path, name: &str, programs: &[PathBuf], manual: &Path) 
         put(&root().join(text), &tree.join(text))?;
     }
     pack(work.path(), name, &dir.join(format!("{name}.tar.gz")))
+}
+
+/// Copies a program into a folder, without what only debuggers need: that is nine tenths of it.
+pub(super) fn put_program(program: &Path, dir: &Path) -> io::Result<()> {
+    let copy = dir.join(program.file_name().unwrap_or_default());
+    put(program, &copy)?;
+    run(Command::new("strip").arg(&copy))
 }
 
 /// Copies a file with its permissions, making the folders above it.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Release;
-use super::archive::{MANUAL, pack, put};
+use super::archive::{MANUAL, pack, put, put_program};
 use crate::process::{root, run};
 
 /// Files that `qemu-utils` has, too.
@@ -27,7 +27,7 @@ pub(super) fn make(release: &Release, programs: &[PathBuf], manual: &Path) -> io
     let data = work.path().join("data");
     let usr = data.join("usr");
     for program in programs {
-        put(program, &usr.join("bin").join(program.file_name().unwrap_or_default()))?;
+        put_program(program, &usr.join("bin"))?;
     }
     for (file, place) in MANUAL {
         put(&manual.join(file), &usr.join(place))?;
